@@ -1,0 +1,191 @@
+//! Messages between a Fugitive client and the signal server, on `/fugitive/signal`.
+//!
+//! Each WebSocket message is one binary frame: MessagePack with named fields. [`ToServer`] goes up,
+//! [`ToClient`] comes down. Unknown fields are ignored and an unknown kind is an
+//! [`Unreadable`] that the reader skips, so that two versions work with each other. The server
+//! relays a [`Signal`] without looking into it.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// The version that a client states when it joins.
+pub const VERSION: u32 = 1;
+/// The largest message that either side reads, in bytes. An SDP with many candidates is some 4 KB.
+pub const MAX_MESSAGE: usize = 32 * 1024;
+/// Silence after which the client sends a [`ToServer::Heartbeat`], in seconds. A server that heard
+/// nothing for three times as long takes the client for gone.
+pub const HEARTBEAT_SECONDS: u32 = 20;
+
+/// A peer, as the server names it: 32 lower-case hex digits, random, new for each join.
+pub type PeerId = String;
+
+/// From the client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToServer {
+    /// The first message. The context is the `Origin` of the handshake and this page.
+    Join {
+        /// [`VERSION`].
+        version: u32,
+        /// Path of the page, without query.
+        page: String,
+        /// How many peers the client would take now.
+        want: u16,
+        /// From the last [`ToClient::Welcome`], to keep the peer id over a navigation.
+        #[serde(default)]
+        ticket: Option<String>,
+    },
+    /// Offer me this many more.
+    More {
+        /// How many.
+        want: u16,
+    },
+    /// To be relayed to a peer that was offered to us, or we to it.
+    Signal {
+        /// To whom.
+        to: PeerId,
+        /// What.
+        signal: Signal,
+    },
+    /// I am still here.
+    Heartbeat {},
+    /// I leave now; nobody has to wait for my socket to time out.
+    Leave {},
+}
+
+/// From the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToClient {
+    /// The answer to a join.
+    Welcome {
+        /// Who you are.
+        id: PeerId,
+        /// Show it at the next join to stay who you are.
+        ticket: String,
+        /// Where to gather candidates.
+        ice: Vec<IceServer>,
+    },
+    /// Peers to dial. They have been told nothing yet: the one that is offered peers calls.
+    Offered {
+        /// Whom.
+        peers: Vec<PeerId>,
+    },
+    /// A peer that was offered to you, or you to it, went away.
+    Gone {
+        /// Who.
+        peer: PeerId,
+    },
+    /// From a peer that was offered to you, or you to it.
+    Signal {
+        /// From whom.
+        from: PeerId,
+        /// What.
+        signal: Signal,
+    },
+    /// The manifest changed on the origin.
+    Manifest {},
+    /// Why the server is about to close, or what it refused.
+    Refused {
+        /// In words, for the log.
+        why: String,
+    },
+}
+
+/// What two peers say to each other to set up a connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signal {
+    /// A session description.
+    Description {
+        /// `offer` or `answer`.
+        kind: String,
+        /// SDP.
+        sdp: String,
+    },
+    /// An ICE candidate; an empty one says that there are no more.
+    Candidate {
+        /// The candidate line.
+        candidate: String,
+        /// `sdpMid`.
+        #[serde(default)]
+        mid: Option<String>,
+        /// `sdpMLineIndex`.
+        #[serde(default)]
+        line: Option<u16>,
+    },
+}
+
+/// As RTCIceServer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IceServer {
+    /// `stun:` and `turn:` URLs.
+    pub urls: Vec<String>,
+    /// For TURN.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// For TURN.
+    #[serde(default)]
+    pub credential: Option<String>,
+}
+
+/// Too long, not MessagePack, or of a kind that this version does not know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unreadable message: {0}")]
+pub struct Unreadable(pub String);
+
+/// One message as bytes.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    // Fails only for types that MessagePack cannot hold, which these are not.
+    rmp_serde::to_vec_named(message).unwrap_or_default()
+}
+
+/// Bytes as a message.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(Unreadable(format!("{} bytes", bytes.len())));
+    }
+    rmp_serde::from_slice(bytes).map_err(|error| Unreadable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_survives_the_wire() {
+        let message = ToServer::Signal {
+            to: "ab".into(),
+            signal: Signal::Candidate {
+                candidate: "candidate:1".into(),
+                mid: Some("0".into()),
+                line: None,
+            },
+        };
+        assert_eq!(decode(&encode(&message)), Ok(message));
+    }
+
+    #[test]
+    fn field_from_the_future_is_ignored() {
+        #[derive(Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum Later {
+            Gone { peer: String, mood: u8 },
+        }
+        let bytes = encode(&Later::Gone {
+            peer: "ab".into(),
+            mood: 3,
+        });
+        assert_eq!(decode(&bytes), Ok(ToClient::Gone { peer: "ab".into() }));
+    }
+
+    #[test]
+    fn kind_from_the_future_and_garbage_are_unreadable_not_a_panic() {
+        #[derive(Serialize)]
+        enum Later {
+            Dance {},
+        }
+        assert!(decode::<ToClient>(&encode(&Later::Dance {})).is_err());
+        assert!(decode::<ToClient>(&[0xc1, 0xff]).is_err());
+        assert!(decode::<ToClient>(&vec![0; MAX_MESSAGE + 1]).is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! The port: what the Service Worker and the bridge say to each other over a MessagePort.
+//!
+//! Each message is a JavaScript array: the message, then, for [`FromBridge::Bytes`], one
+//! transferred `ArrayBuffer`. Who sends on a port to an instance that was stopped hears nothing
+//! back, so every question has a deadline on the asking side.
+
+use serde::{Deserialize, Serialize};
+
+use crate::content::ContentId;
+
+/// A question of one Service Worker instance; answers carry it back.
+pub type WantId = u32;
+
+/// From the Service Worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToBridge {
+    /// The port is open. `client` is the id under which the worker knows the bridge's window;
+    /// the bridge takes a lock whose name carries it, so that a later instance finds it.
+    Hello {
+        /// A client id as in the Clients API.
+        client: String,
+    },
+    /// Get these bytes from peers.
+    Want {
+        /// Of this instance.
+        want: WantId,
+        /// Of which content.
+        id: ContentId,
+        /// Its whole length.
+        len: u64,
+        /// First byte.
+        start: u64,
+        /// One past the last byte.
+        end: u64,
+        /// Do not go beyond this byte before [`ToBridge::Credit`] says so.
+        credit: u64,
+    },
+    /// The page has read on: bytes up to here are welcome.
+    Credit {
+        /// Of this instance.
+        want: WantId,
+        /// One past the last byte that is welcome.
+        to: u64,
+    },
+    /// Nobody waits for this any more.
+    Cancel {
+        /// Of this instance.
+        want: WantId,
+    },
+    /// These groups are in the store now and may be served.
+    Stored {
+        /// Of which content.
+        id: ContentId,
+        /// Its whole length.
+        len: u64,
+        /// All the runs of groups that are held: start, one past the end.
+        groups: Vec<(u32, u32)>,
+    },
+    /// This is no longer in the store, or may no longer be served.
+    Dropped {
+        /// Which content.
+        id: ContentId,
+    },
+}
+
+/// From the bridge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FromBridge {
+    /// The bridge and how many peers it has open. Sent first, and whenever the number changes.
+    Peers {
+        /// Open channels.
+        open: u32,
+        /// Whether more may come: connected to the signal server and peers were offered.
+        coming: bool,
+    },
+    /// Verified bytes, in order and without gaps for each want. The buffer comes beside it.
+    Bytes {
+        /// Whose.
+        want: WantId,
+        /// Where its first byte belongs.
+        offset: u64,
+        /// 1 for a peer of ours, 2 for a peer of a peer.
+        tier: u8,
+    },
+    /// All of it has been sent.
+    End {
+        /// Whose.
+        want: WantId,
+    },
+    /// Nobody has it, or nobody who had it goes on. What was sent stands.
+    Failed {
+        /// Whose.
+        want: WantId,
+        /// In words, for the log.
+        why: String,
+    },
+    /// The signal server says that the manifest changed.
+    Manifest {},
+}
