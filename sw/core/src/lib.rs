@@ -1,0 +1,6 @@
+//! Every decision of Fugitive. No browser, no clock, no I/O and no global randomness: time,
+//! randomness and bytes are arguments.
+
+pub mod content;
+pub mod manifest;
+pub mod port;
