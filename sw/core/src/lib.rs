@@ -2,5 +2,8 @@
 //! randomness and bytes are arguments.
 
 pub mod content;
+pub mod deflate;
 pub mod manifest;
 pub mod port;
+pub mod tree;
+pub mod wire;
