@@ -1,0 +1,3 @@
+// Placeholder of the page loader.
+window.fugitive = new EventTarget();
+window.fugitive.bridge = "__BRIDGE__";

@@ -1,0 +1,76 @@
+//! The three scripts: page loader, bridge module, worker listener.
+//!
+//! Each is one file with its imports bundled. The names of the files they load stand in the source
+//! as quoted or bare `__NAMES__` and are filled in here.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+
+use crate::node::Node;
+
+/// `/fugitive.js`: a classic script in every page's head.
+pub fn loader(node: &Node, work: &Path, js: &Path, bridge: &str) -> Result<Vec<u8>> {
+    let folder = copied(js, &work.join("loader"))?;
+    let source = fill(&read(&folder.join("fugitive.js"))?, "__BRIDGE__", bridge);
+    node.esbuild(&folder, &source, "iife")
+}
+
+/// `/fugitive/bridge-<hash>.js`: an ES module for the window and for its dedicated worker.
+pub fn bridge(node: &Node, work: &Path, js: &Path, glue: &str, wasm: &str) -> Result<Vec<u8>> {
+    let folder = copied(js, &work.join("bridge"))?;
+    fs::write(folder.join("fugitive_bridge.js"), glue)?;
+    let source = fill(&read(&folder.join("bridge.js"))?, "__BRIDGE_WASM__", wasm);
+    node.esbuild(&folder, &source, "esm")
+}
+
+/// `/fugitive-sw.js`: the glue, which defines `wasm_bindgen`, and the listener behind it.
+///
+/// The version is the hash of all that the worker runs, so a new worker is a byte change.
+pub fn listener(node: &Node, work: &Path, js: &Path, glue: &str, wasm: &str) -> Result<Vec<u8>> {
+    let folder = copied(js, &work.join("listener"))?;
+    let source = read(&folder.join("sw.js"))?;
+    let version = blake3::hash(format!("{wasm}\n{glue}\n{source}").as_bytes()).to_hex();
+    let source = fill(&source, "__SW_WASM__", wasm);
+    let source = fill(&source, "__VERSION__", &version[..16]);
+    node.esbuild(&folder, &format!("{glue}\n{source}"), "iife")
+}
+
+fn read(file: &Path) -> Result<String> {
+    fs::read_to_string(file).with_context(|| format!("no {}", file.display()))
+}
+
+/// A fresh copy of the sources, where generated files may lie beside them.
+fn copied(from: &Path, to: &Path) -> Result<std::path::PathBuf> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("no {}", from.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(to.to_owned())
+}
+
+/// Puts a string literal where the name stands, quoted or bare.
+fn fill(source: &str, name: &str, value: &str) -> String {
+    let literal = format!("\"{value}\"");
+    source
+        .replace(&format!("\"{name}\""), &literal)
+        .replace(&format!("'{name}'"), &literal)
+        .replace(name, &literal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_is_filled_in_whether_it_is_quoted_or_bare() {
+        let source = "a(\"__X__\");b('__X__');c(__X__)";
+        assert_eq!(fill(source, "__X__", "/p"), "a(\"/p\");b(\"/p\");c(\"/p\")");
+    }
+}
