@@ -1,2 +1,2 @@
 // Placeholder of the worker listener: loads nothing, answers nothing.
-self.fugitiveVersion = "__VERSION__ __SW_WASM__";
+self.fugitive = ["__VERSION__", "__SW_WASM__"];
