@@ -3,6 +3,7 @@
 
 pub mod content;
 pub mod deflate;
+pub mod engine;
 pub mod manifest;
 pub mod port;
 pub mod tree;

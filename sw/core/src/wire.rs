@@ -35,9 +35,8 @@ pub const FRAME_GROUPS: u32 = 4;
 /// The largest control message that is read, in bytes.
 pub const MAX_CONTROL: usize = 16 * 1024;
 /// The largest group frame that is read, in bytes.
-pub const MAX_FRAME: usize = HEADER
-    + GROUPS_PER_BLOCK as usize * (4 + GROUP as usize)
-    + MAX_PROOF_NODES * NODE;
+pub const MAX_FRAME: usize =
+    HEADER + GROUPS_PER_BLOCK as usize * (4 + GROUP as usize) + MAX_PROOF_NODES * NODE;
 /// More runs than this are not told in one answer.
 pub const MAX_RUNS: usize = 256;
 

@@ -1,0 +1,581 @@
+//! Engines in pairs and more, in fake time, over links that the test controls.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    content::{BLOCK, GROUP, group_bytes, group_count},
+    deflate,
+};
+
+fn noise(len: usize, seed: u8) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new()
+        .update(&[seed])
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes
+}
+
+/// One visitor: an engine and a store.
+struct Visitor {
+    engine: Engine,
+    store: HashMap<ContentId, Vec<u8>>,
+    got: HashMap<WantId, Got>,
+    dropped: Vec<(PeerId, DropReason)>,
+    /// Changes what it sends: what a hostile or broken client would do.
+    meddle: Option<fn(Vec<u8>) -> Vec<u8>>,
+    frames_sent: usize,
+}
+
+/// Where a want began, what came, how it ended.
+type Got = (u64, Vec<u8>, Option<Result<(), FailReason>>);
+
+/// Visitors who all have channels to each other. Messages arrive in order, after 10 ms.
+struct Swarm {
+    now: u64,
+    visitors: Vec<Visitor>,
+    on_way: Vec<(u64, usize, usize, Vec<u8>)>,
+    silent: Vec<usize>,
+}
+
+fn name(index: usize) -> PeerId {
+    PeerId::from(format!("{index}").as_str())
+}
+
+fn index(peer: &PeerId) -> usize {
+    peer.0.parse().unwrap()
+}
+
+impl Swarm {
+    fn new(count: usize) -> Self {
+        let visitor = || Visitor {
+            engine: Engine::new(Config::default(), 0),
+            store: HashMap::new(),
+            got: HashMap::new(),
+            dropped: Vec::new(),
+            meddle: None,
+            frames_sent: 0,
+        };
+        let mut swarm = Self {
+            now: 0,
+            visitors: (0..count).map(|_| visitor()).collect(),
+            on_way: Vec::new(),
+            silent: Vec::new(),
+        };
+        for a in 0..count {
+            swarm.input(a, Input::Offered { peers: Vec::new() });
+            for b in 0..count {
+                if a != b {
+                    swarm.input(a, Input::Opened { peer: name(b) });
+                }
+            }
+        }
+        swarm.run(100);
+        swarm
+    }
+
+    fn give(&mut self, who: usize, bytes: &[u8]) -> ContentId {
+        let id = ContentId::of(bytes);
+        self.visitors[who].store.insert(id, bytes.to_vec());
+        let len = bytes.len() as u64;
+        let groups = vec![(0, group_count(len))];
+        self.input(who, Input::Stored { id, len, groups });
+        id
+    }
+
+    fn want(&mut self, who: usize, want: WantId, id: ContentId, len: u64, bytes: Range<u64>) {
+        let start = bytes.start;
+        self.visitors[who]
+            .got
+            .insert(want, (start, Vec::new(), None));
+        let input = Input::Want {
+            want,
+            id,
+            len,
+            credit: bytes.end,
+            bytes,
+        };
+        self.input(who, input);
+    }
+
+    fn input(&mut self, who: usize, input: Input) {
+        self.visitors[who].engine.handle(input, self.now);
+        self.drain(who);
+    }
+
+    fn drain(&mut self, who: usize) {
+        while let Some(output) = self.visitors[who].engine.poll() {
+            let visitor = &mut self.visitors[who];
+            match output {
+                Output::Send { peer, bytes } => {
+                    visitor.frames_sent += usize::from(bytes[0] == wire::GROUPS);
+                    let bytes = visitor.meddle.map_or(bytes.clone(), |meddle| meddle(bytes));
+                    if !self.silent.contains(&who) {
+                        self.on_way.push((self.now + 10, who, index(&peer), bytes));
+                    }
+                    self.input(who, Input::Buffered { peer, bytes: 0 });
+                }
+                Output::Deliver {
+                    want,
+                    offset,
+                    bytes,
+                    ..
+                } => {
+                    let (start, got, end) = visitor.got.get_mut(&want).unwrap();
+                    assert!(end.is_none());
+                    assert_eq!(offset, *start + got.len() as u64, "out of order");
+                    got.extend(bytes);
+                }
+                Output::End { want } => {
+                    let end = &mut visitor.got.get_mut(&want).unwrap().2;
+                    assert!(end.replace(Ok(())).is_none());
+                }
+                Output::Failed { want, why } => {
+                    let end = &mut visitor.got.get_mut(&want).unwrap().2;
+                    assert!(end.replace(Err(why)).is_none());
+                }
+                Output::Drop { peer, why } => {
+                    visitor.dropped.push((peer.clone(), why));
+                    self.close(who, index(&peer));
+                }
+                Output::Read {
+                    ticket,
+                    id,
+                    len,
+                    groups,
+                } => {
+                    let read = visitor.store.get(&id).map(|bytes| {
+                        let pays = deflate::pays(bytes);
+                        let groups = groups.map(|group| {
+                            let at = group_bytes(group..group + 1, len);
+                            deflate::keep(&bytes[at.start as usize..at.end as usize], pays)
+                        });
+                        Read {
+                            groups: groups.collect(),
+                            outboard: Rc::new(Outboard::of(bytes)),
+                        }
+                    });
+                    self.input(who, Input::Read { ticket, read });
+                }
+                Output::Dial { .. } | Output::MorePeers { .. } | Output::Peers { .. } => {}
+            }
+        }
+    }
+
+    fn close(&mut self, a: usize, b: usize) {
+        self.on_way
+            .retain(|(_, from, to, _)| (*from, *to) != (a, b) && (*from, *to) != (b, a));
+        self.input(b, Input::Closed { peer: name(a) });
+        self.input(a, Input::Closed { peer: name(b) });
+    }
+
+    fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.now < end {
+            self.now += 1;
+            let (due, later) = self.on_way.drain(..).partition(|m| m.0 <= self.now);
+            self.on_way = later;
+            let due: Vec<(u64, usize, usize, Vec<u8>)> = due;
+            for (_, from, to, bytes) in due {
+                let peer = name(from);
+                self.input(to, Input::Frame { peer, bytes });
+            }
+            for who in 0..self.visitors.len() {
+                let wake = self.visitors[who].engine.wake_at();
+                if wake.is_some_and(|at| at <= self.now) {
+                    self.input(who, Input::Tick);
+                }
+            }
+        }
+    }
+
+    /// Compared here, because a failed `assert_eq` would print megabytes.
+    fn got_all(&self, who: usize, want: WantId, expected: &[u8]) -> bool {
+        self.got(who, want) == (expected, Some(Ok(())))
+    }
+
+    fn got(&self, who: usize, want: WantId) -> (&[u8], Option<Result<(), FailReason>>) {
+        let (_, bytes, end) = &self.visitors[who].got[&want];
+        (bytes, *end)
+    }
+}
+
+#[test]
+fn second_visitor_gets_from_the_first_what_it_holds() {
+    let mut swarm = Swarm::new(2);
+    for (want, len) in [(1, 1), (2, 50_000), (3, BLOCK as usize), (4, 3_000_001)] {
+        let bytes = noise(len, want as u8);
+        let id = swarm.give(0, &bytes);
+        swarm.want(1, want, id, len as u64, 0..len as u64);
+        swarm.run(2_000);
+        assert!(swarm.got_all(1, want, &bytes[..]), "{len}");
+    }
+    assert_eq!(swarm.visitors[1].engine.totals().wasted, 0);
+}
+
+#[test]
+fn range_is_delivered_to_the_byte() {
+    let mut swarm = Swarm::new(2);
+    let bytes = noise(1_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    for (want, range) in [
+        (1, 0..1),
+        (2, 16_383..16_385),
+        (3, 500_000..999_999),
+        (4, 999_999..1_000_000),
+    ] {
+        swarm.want(1, want, id, 1_000_000, range.clone());
+        swarm.run(1_000);
+        let expected = &bytes[range.start as usize..range.end as usize];
+        assert!(swarm.got_all(1, want, expected), "{range:?}");
+    }
+}
+
+#[test]
+fn bytes_that_deflate_are_sent_deflated_and_arrive_as_they_were() {
+    let mut swarm = Swarm::new(2);
+    let bytes = b"<svg xmlns='http://www.w3.org/2000/svg'/>".repeat(5_000);
+    let id = swarm.give(0, &bytes);
+    swarm.want(1, 1, id, bytes.len() as u64, 0..bytes.len() as u64);
+    swarm.run(1_000);
+    assert!(swarm.got_all(1, 1, &bytes[..]));
+}
+
+#[test]
+fn nothing_goes_beyond_the_credit() {
+    let mut swarm = Swarm::new(2);
+    let bytes = noise(4_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.visitors[1].got.insert(1, (0, Vec::new(), None));
+    let input = Input::Want {
+        want: 1,
+        id,
+        len: 4_000_000,
+        bytes: 0..4_000_000,
+        credit: 100_000,
+    };
+    swarm.input(1, input);
+    swarm.run(2_000);
+    let (got, end) = swarm.got(1, 1);
+    assert!(got.len() as u64 >= 100_000 && (got.len() as u64) < 100_000 + BLOCK);
+    assert_eq!(end, None);
+    let to = 4_000_000;
+    swarm.input(1, Input::Credit { want: 1, to });
+    swarm.run(2_000);
+    assert!(swarm.got_all(1, 1, &bytes[..]));
+}
+
+#[test]
+fn large_resource_comes_from_several_peers_at_once() {
+    let mut swarm = Swarm::new(4);
+    let bytes = noise(6_000_000, 1);
+    for who in 0..3 {
+        swarm.give(who, &bytes);
+    }
+    swarm.want(3, 1, ContentId::of(&bytes), 6_000_000, 0..6_000_000);
+    swarm.run(3_000);
+    assert!(swarm.got_all(3, 1, &bytes[..]));
+    assert!((0..3).all(|who| swarm.visitors[who].frames_sent > 0));
+}
+
+#[test]
+fn nobody_has_it_is_said_after_one_round_trip_and_then_at_once() {
+    let mut swarm = Swarm::new(3);
+    let id = ContentId::of(b"nowhere");
+    swarm.want(0, 1, id, 7, 0..7);
+    swarm.run(25);
+    assert_eq!(swarm.got(0, 1).1, Some(Err(FailReason::NobodyHas)));
+    swarm.want(0, 2, id, 7, 0..7);
+    assert_eq!(swarm.got(0, 2).1, Some(Err(FailReason::NobodyHas)));
+}
+
+#[test]
+fn without_peers_a_want_fails_at_once_but_waits_while_some_are_coming() {
+    let mut swarm = Swarm::new(1);
+    swarm.want(0, 1, ContentId::of(b"x"), 1, 0..1);
+    assert_eq!(swarm.got(0, 1).1, Some(Err(FailReason::NoPeers)));
+
+    swarm.visitors[0].engine = Engine::new(Config::default(), 0);
+    swarm.want(0, 2, ContentId::of(b"x"), 1, 0..1);
+    assert_eq!(swarm.got(0, 2).1, None);
+    swarm.input(0, Input::ServerLost);
+    assert_eq!(swarm.got(0, 2).1, Some(Err(FailReason::NoPeers)));
+}
+
+#[test]
+fn want_that_waited_for_a_dialled_peer_is_served_when_it_opens() {
+    let mut swarm = Swarm::new(2);
+    let bytes = noise(40_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.close(0, 1);
+    swarm.input(
+        1,
+        Input::Offered {
+            peers: vec![name(0)],
+        },
+    );
+    swarm.want(1, 1, id, 40_000, 0..40_000);
+    swarm.run(50);
+    assert_eq!(swarm.got(1, 1).1, None);
+    swarm.input(0, Input::Opened { peer: name(1) });
+    swarm.input(1, Input::Opened { peer: name(0) });
+    swarm.run(500);
+    assert!(swarm.got_all(1, 1, &bytes[..]));
+}
+
+/// Flips the last byte of every group frame.
+fn lie(mut message: Vec<u8>) -> Vec<u8> {
+    if message[0] == wire::GROUPS {
+        *message.last_mut().unwrap() ^= 1;
+    }
+    message
+}
+
+#[test]
+fn peer_that_lies_is_dropped_and_another_one_serves() {
+    let mut swarm = Swarm::new(3);
+    let bytes = noise(2_000_000, 1);
+    swarm.give(0, &bytes);
+    let id = swarm.give(1, &bytes);
+    swarm.visitors[0].meddle = Some(lie);
+    swarm.want(2, 1, id, 2_000_000, 0..2_000_000);
+    swarm.run(3_000);
+    assert!(swarm.got_all(2, 1, &bytes[..]));
+    assert_eq!(swarm.visitors[2].dropped, [(name(0), DropReason::Lied)]);
+    swarm.input(2, Input::Opened { peer: name(0) });
+    assert_eq!(swarm.visitors[2].dropped[1], (name(0), DropReason::Banned));
+}
+
+#[test]
+fn want_fails_when_the_only_holder_lies_and_nothing_of_it_is_delivered() {
+    let mut swarm = Swarm::new(2);
+    let bytes = noise(200_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.visitors[0].meddle = Some(lie);
+    swarm.want(1, 1, id, 200_000, 0..200_000);
+    swarm.run(1_000);
+    let (got, end) = swarm.got(1, 1);
+    assert!(got.is_empty());
+    assert!(matches!(end, Some(Err(_))));
+}
+
+#[test]
+fn garbage_truncated_oversized_and_unasked_messages_end_the_connection() {
+    let frame = wire::encode_frame(
+        77,
+        0,
+        &[Kept {
+            bytes: vec![1],
+            deflated: false,
+        }],
+        &[],
+    );
+    let truncated = frame[..frame.len() - 1].to_vec();
+    let mut oversized = vec![0; wire::MAX_FRAME + 1];
+    oversized[0] = wire::GROUPS;
+    for (bytes, why) in [
+        (vec![9, 9, 9], DropReason::Message(BadMessage::Shape(9))),
+        (vec![], DropReason::Message(BadMessage::Empty)),
+        (truncated, DropReason::Message(BadMessage::Frame)),
+        (
+            oversized,
+            DropReason::Message(BadMessage::TooLong(wire::MAX_FRAME + 1)),
+        ),
+        (frame, DropReason::Unasked),
+        (
+            vec![wire::CONTROL, 0xc1],
+            DropReason::Message(BadMessage::Control),
+        ),
+    ] {
+        let mut swarm = Swarm::new(2);
+        let peer = name(0);
+        swarm.input(1, Input::Frame { peer, bytes });
+        assert_eq!(swarm.visitors[1].dropped, [(name(0), why)]);
+    }
+}
+
+#[test]
+fn peer_that_goes_away_in_the_middle_is_replaced() {
+    let mut swarm = Swarm::new(3);
+    let bytes = noise(8_000_000, 1);
+    swarm.give(0, &bytes);
+    let id = swarm.give(1, &bytes);
+    swarm.want(2, 1, id, 8_000_000, 0..8_000_000);
+    swarm.run(45);
+    assert!(!swarm.got(2, 1).0.is_empty() && swarm.got(2, 1).1.is_none());
+    swarm.close(2, 0);
+    swarm.run(3_000);
+    assert!(swarm.got_all(2, 1, &bytes[..]));
+}
+
+#[test]
+fn what_came_before_the_last_holder_left_stands_and_the_rest_is_said_to_fail() {
+    let mut swarm = Swarm::new(2);
+    let bytes = noise(8_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.want(1, 1, id, 8_000_000, 0..8_000_000);
+    swarm.run(45);
+    swarm.close(0, 1);
+    let (got, end) = swarm.got(1, 1);
+    assert!(!got.is_empty() && bytes.starts_with(got));
+    assert!(matches!(
+        end,
+        Some(Err(FailReason::Lost | FailReason::NoPeers))
+    ));
+}
+
+#[test]
+fn silent_peer_costs_a_timeout_and_another_one_serves() {
+    let mut swarm = Swarm::new(3);
+    let bytes = noise(300_000, 1);
+    swarm.give(0, &bytes);
+    let id = swarm.give(1, &bytes);
+    swarm.silent.push(0);
+    swarm.want(2, 1, id, 300_000, 0..300_000);
+    swarm.run(5_000);
+    assert!(swarm.got_all(2, 1, &bytes[..]));
+
+    swarm.want(2, 2, id, 300_000, 0..300_000);
+    swarm.silent.push(1);
+    swarm.run(5_000);
+    assert!(matches!(swarm.got(2, 2).1, Some(Err(FailReason::Lost))));
+}
+
+#[test]
+fn cancel_stops_the_sender_within_its_window() {
+    let mut swarm = Swarm::new(2);
+    let bytes = noise(40_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.want(1, 1, id, 40_000_000, 0..40_000_000);
+    swarm.run(45);
+    swarm.input(1, Input::Cancel { want: 1 });
+    swarm.run(10);
+    let sent = swarm.visitors[0].engine.totals().sent;
+    swarm.run(5_000);
+    assert_eq!(swarm.visitors[0].engine.totals().sent, sent);
+    let window = u64::from(Config::default().window) * GROUP;
+    assert!(swarm.visitors[1].engine.totals().wasted <= window);
+    assert!(swarm.visitors[1].dropped.is_empty());
+}
+
+#[test]
+fn content_dropped_from_the_store_is_gone_and_not_a_lie() {
+    let mut swarm = Swarm::new(2);
+    let bytes = noise(300_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.visitors[0].store.clear();
+    swarm.want(1, 1, id, 300_000, 0..300_000);
+    swarm.run(500);
+    assert!(matches!(swarm.got(1, 1).1, Some(Err(_))));
+    assert!(swarm.visitors[1].dropped.is_empty());
+}
+
+#[test]
+fn partial_holder_serves_the_part_that_it_holds() {
+    let mut swarm = Swarm::new(2);
+    let bytes = noise(2_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    let groups = vec![(32, 64)];
+    let len = 2_000_000;
+    swarm.input(0, Input::Stored { id, len, groups });
+    swarm.want(1, 1, id, len, 32 * GROUP..64 * GROUP);
+    swarm.want(1, 2, id, len, 0..GROUP);
+    swarm.run(1_000);
+    let expected = &bytes[32 * GROUP as usize..64 * GROUP as usize];
+    assert!(swarm.got_all(1, 1, expected));
+    assert_eq!(swarm.got(1, 2).1, Some(Err(FailReason::NobodyHas)));
+}
+
+#[test]
+fn peer_that_pulls_more_than_anybody_needs_is_dropped() {
+    let mut swarm = Swarm::new(2);
+    let id = swarm.give(0, &noise(100_000, 1));
+    let pull = Message::Pull {
+        pull: 1,
+        id,
+        first: 0,
+        count: 17,
+    };
+    let (peer, bytes) = (name(1), wire::encode(&pull));
+    swarm.input(0, Input::Frame { peer, bytes });
+    assert_eq!(swarm.visitors[0].dropped, [(name(1), DropReason::Greedy)]);
+}
+
+#[test]
+fn dialled_peer_that_never_opens_is_given_up_and_more_are_asked_for() {
+    let mut engine = Engine::new(Config::default(), 0);
+    engine.handle(Input::Welcome { me: name(0) }, 0);
+    engine.handle(
+        Input::Offered {
+            peers: vec![name(0), name(1), name(1)],
+        },
+        0,
+    );
+    let dialled = std::iter::from_fn(|| engine.poll())
+        .filter(|output| matches!(output, Output::Dial { .. }))
+        .count();
+    assert_eq!(dialled, 1, "neither ourselves nor anybody twice");
+    let at = 20_000;
+    engine.handle(Input::Tick, at);
+    let outputs: Vec<_> = std::iter::from_fn(|| engine.poll()).collect();
+    assert!(outputs.iter().any(|o| matches!(
+        o,
+        Output::Drop {
+            why: DropReason::NeverOpened,
+            ..
+        }
+    )));
+    assert!(
+        outputs
+            .iter()
+            .any(|o| matches!(o, Output::MorePeers { want: 8 }))
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// Whatever happens to peers in the middle: every want ends, what it got is a right beginning,
+    /// and nothing stays assigned.
+    #[test]
+    fn every_want_ends_with_right_bytes_whatever_peers_do(
+        holders in 1usize..4,
+        liars in prop::collection::vec(any::<bool>(), 3),
+        events in prop::collection::vec((1u64..400, 0usize..4, 0u8..4), 0..12),
+        len in 1usize..3_000_000,
+    ) {
+        let mut swarm = Swarm::new(4);
+        let bytes = noise(len, 1);
+        for (who, lies) in liars.into_iter().enumerate().take(holders) {
+            swarm.give(who, &bytes);
+            if lies {
+                swarm.visitors[who].meddle = Some(lie);
+            }
+        }
+        let id = ContentId::of(&bytes);
+        let half = len as u64 / 2;
+        swarm.want(3, 1, id, len as u64, 0..len as u64);
+        swarm.want(3, 2, id, len as u64, half..len as u64);
+        for (wait, who, what) in events {
+            swarm.run(wait);
+            match (what, who) {
+                (0, who) if who < 3 => swarm.close(3, who),
+                (1, who) if who < 3 => swarm.silent.push(who),
+                (2, who) if who < 3 => { swarm.visitors[who].store.clear(); }
+                (3, _) => swarm.input(3, Input::Cancel { want: 2 }),
+                _ => {}
+            }
+        }
+        swarm.run(30_000);
+        let (got, end) = swarm.got(3, 1);
+        prop_assert!(end.is_some());
+        prop_assert!(bytes.starts_with(got));
+        prop_assert_eq!(end == Some(Ok(())), got.len() == len);
+        prop_assert!(bytes[half as usize..].starts_with(swarm.got(3, 2).0));
+        let engine = &swarm.visitors[3].engine;
+        prop_assert!(engine.wants.is_empty() && engine.asks.is_empty());
+        prop_assert!(engine.peers.values().all(|peer| peer.pulls.is_empty()));
+    }
+}
