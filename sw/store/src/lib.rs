@@ -1,1 +1,114 @@
-//! stub
+//! The store: what this browser holds of a site, in IndexedDB, for its own pages and for peers.
+//!
+//! The Service Worker writes and reads, the bridge's dedicated worker reads to serve; each opens a
+//! [`Store`] of its own. It only keeps: whether a response may be stored, is fresh, or may be
+//! shared is decided in `fugitive-core`, and the bytes were verified before they came here.
+//!
+//! ```ignore
+//! let store = Store::open().await?;
+//! match store.hit(url).await? {
+//!     Some(Hit { resource, bytes: Some(bytes), .. }) => answer(resource, bytes),
+//!     Some(Hit { resource, groups, .. }) => stream(resource, groups), // store.read(…) block by block
+//!     None => { … store.put_whole(&resource, &groups).await?; }
+//! }
+//! ```
+//!
+//! Every call is one transaction unless it says otherwise: it is done or it is not. A future that
+//! is dropped before its end abandons its transaction. The schema is in `README.md`.
+
+mod database;
+mod error;
+
+mod read;
+mod write;
+
+mod evict;
+mod meta;
+
+mod block;
+mod runs;
+
+use fugitive_core::content::ContentId;
+use serde::{Deserialize, Serialize};
+
+pub use database::Store;
+pub use error::StoreError;
+
+/// Groups that one call reads or writes at most: 16 MiB of memory.
+pub const MAX_GROUPS: u32 = 1024;
+/// Contents that are held at most, however small: the bridge has a list of them in memory.
+pub const MAX_CONTENTS: u32 = 16_384;
+/// Bytes that are kept unless [`Store::set_budget`] says otherwise.
+pub const DEFAULT_BUDGET: u64 = 256 << 20;
+
+/// One URL's response as it was received, but for its bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resource {
+    /// The whole URL, without its fragment.
+    pub url: String,
+    /// Of its identity-encoded bytes.
+    pub id: ContentId,
+    /// Their length.
+    pub len: u64,
+    /// HTTP status.
+    pub status: u16,
+    /// Response headers as the origin sent them.
+    pub headers: Vec<(String, String)>,
+    /// When it was received or last validated, in milliseconds since 1970.
+    pub stored_at: f64,
+    /// The request's headers that `Vary` selects.
+    pub request_headers: Vec<(String, String)>,
+    /// Whether the manifest lists it: its content may be served to peers.
+    pub listed: bool,
+}
+
+/// What is held of one content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Content {
+    /// Which.
+    pub id: ContentId,
+    /// Its whole length.
+    pub len: u64,
+    /// Whether it may be served to peers.
+    pub shared: bool,
+    /// The runs of groups that are held: start, one past the end; sorted, not touching.
+    pub groups: Vec<(u32, u32)>,
+    /// When it was last written or touched, in milliseconds since 1970.
+    pub used: f64,
+    /// Bytes that it takes in the database.
+    pub kept: u64,
+}
+
+impl Content {
+    /// Whether every group is held.
+    pub fn is_complete(&self) -> bool {
+        runs::cover(
+            &self.groups,
+            0,
+            fugitive_core::content::group_count(self.len),
+        )
+    }
+}
+
+/// What the store has for a URL.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// The response.
+    pub resource: Resource,
+    /// All bytes, if they are held and are no more than one block.
+    pub bytes: Option<Vec<u8>>,
+    /// The runs of groups that are held.
+    pub groups: Vec<(u32, u32)>,
+}
+
+/// What was done by a write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The runs of groups of this content that are held now.
+    pub groups: Vec<(u32, u32)>,
+    /// What was evicted to make room; peers must not be told of it any more.
+    pub evicted: Vec<ContentId>,
+}
+
+#[cfg(all(test, target_family = "wasm"))]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);

@@ -1,0 +1,7 @@
+//! The store where the bridge has it: in a dedicated worker of a real browser.
+#![cfg(target_family = "wasm")]
+
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+mod behaviour;
+mod second_context;
