@@ -1,3 +1,186 @@
-// Placeholder of the bridge module.
-import init from "./fugitive_bridge.js";
-export const ready = init("__BRIDGE_WASM__");
+// The bridge's life in a page: which tab has it, where its engine runs, when it ends.
+//
+// One file for two places. In the window it takes the lock, compiles the wasm once, owns the peer
+// connections (Rust, `Bridge`) and starts this same file as a dedicated worker, where the engine
+// host (Rust, `Host`) runs; where a worker cannot have data channels the host runs in the window.
+
+import init, { Bridge, Host } from "./fugitive_bridge.js";
+import { adopt } from "./page.js";
+
+export { get, stats } from "./page.js";
+
+const WASM = new URL("__BRIDGE_WASM__", import.meta.url);
+const UP = "up";
+const STOP = "stop";
+const TICKET = "fugitive:ticket";
+/** A worker that says nothing for this long will not, in milliseconds. */
+const WORKER_WITHIN = 10_000;
+
+const warn = (what, error) => console.warn(`fugitive: ${what}: ${error?.message ?? error}`);
+
+if (!globalThis.document) {
+  onmessage = async ({ data: [module, ...options] }) => {
+    try {
+      // Exposed where, and only where, a channel can be transferred to.
+      if (!globalThis.RTCDataChannel) throw "no data channels in workers here";
+      await init({ module_or_path: module });
+      const host = new Host(...options, (message, transfer) => postMessage(message, transfer));
+      onmessage = ({ data }) => {
+        if (data !== STOP) return host.heard(data);
+        host.stop();
+        close();
+      };
+      postMessage(UP);
+    } catch (error) {
+      postMessage(String(error?.message ?? error));
+    }
+  };
+}
+
+/**
+ * Called by the page loader with the data- attributes of its tag, once the worker is in control;
+ * `isFirst` where it was not when the page loaded.
+ */
+export function start(settings, isFirst) {
+  if (isFirst) (globalThis.requestIdleCallback ?? setTimeout)(adopt);
+  let shown;
+  const show = () => {
+    const life = (shown = new AbortController());
+    live(settings, life).catch((error) => {
+      if (!life.signal.aborted) warn("no bridge", error);
+      life.abort();
+    });
+  };
+  // Everything goes at once, so that the page may enter the back/forward cache.
+  addEventListener("pagehide", () => shown.abort());
+  addEventListener("pageshow", (event) => event.persisted && show());
+  show();
+}
+
+async function live(settings, life) {
+  const ended = life.signal;
+  await lock("fugitive:swarm", ended);
+
+  const clients = new Set();
+  const page = {
+    hold(client) {
+      if (clients.has(client)) return;
+      clients.add(client);
+      lock(`fugitive:client:${client}`, ended).catch(() => {});
+    },
+    keep(ticket) {
+      try {
+        sessionStorage.setItem(TICKET, ticket);
+      } catch {
+        // Forbidden here: the next page joins as a stranger.
+      }
+    },
+  };
+  let bridge, host;
+  const hear = (message) => ended.aborted || bridge.heard(message);
+  // The window's half is there before the host can say anything to it.
+  const options = compiled().then(async (module) => {
+    await init({ module_or_path: module });
+    bridge = new Bridge(page, (message, transfer) => host.post(message, transfer));
+    return [module, signalUrl(settings), location.pathname, ticket()];
+  });
+  ended.addEventListener("abort", () => {
+    bridge?.stop();
+    host?.stop();
+  });
+  if (settings.worker !== "off") {
+    host = await inWorker(options, hear, life).catch(async (error) => {
+      ended.throwIfAborted();
+      await options;
+      console.info(`fugitive: engine in the window: ${error?.message ?? error}`);
+    });
+  }
+  host ??= inWindow(await options, hear);
+  if (ended.aborted) return host.stop();
+
+  const { serviceWorker } = navigator;
+  const offer = () => {
+    const { port1, port2 } = new MessageChannel();
+    serviceWorker.controller?.postMessage({ fugitive: "bridge" }, [port1]);
+    if (serviceWorker.controller) bridge.port(port2);
+  };
+  const hearWorker = ({ data, ports }) => {
+    if (data?.fugitive === "port" && ports[0]) bridge.port(ports[0]);
+  };
+  serviceWorker.addEventListener("controllerchange", offer, { signal: ended });
+  serviceWorker.addEventListener("message", hearWorker, { signal: ended });
+  offer();
+}
+
+/** Resolves when the lock is ours, and holds it until `ended`. */
+function lock(name, ended) {
+  return new Promise((held, failed) => {
+    const hold = () => {
+      held();
+      return new Promise((free) => ended.addEventListener("abort", free));
+    };
+    navigator.locks.request(name, { signal: ended }, hold).catch(failed);
+  });
+}
+
+let compiling;
+/** The module, compiled once for window and worker. */
+function compiled() {
+  compiling ??= WebAssembly.compileStreaming(fetch(WASM))
+    // A host that does not know application/wasm.
+    .catch(async () => WebAssembly.compile(await (await fetch(WASM)).arrayBuffer()));
+  return compiling;
+}
+
+/** The host in a dedicated worker, which loads while the wasm compiles. */
+function inWorker(options, hear, life) {
+  return new Promise((up, failed) => {
+    // Throws where the page's policy forbids it, or where we come from another host.
+    const worker = new Worker(import.meta.url, { type: "module", name: "fugitive" });
+    let isUp = false;
+    const give = (why) => {
+      worker.terminate();
+      failed(why);
+    };
+    const late = setTimeout(give, WORKER_WITHIN, "its worker does not start");
+    worker.onerror = (event) => give(event.message || "its worker does not load");
+    worker.onmessage = ({ data }) => {
+      clearTimeout(late);
+      if (data !== UP) return give(data);
+      isUp = true;
+      worker.onmessage = ({ data }) => hear(data);
+      worker.onerror = (event) => {
+        warn("the engine's worker failed", event);
+        life.abort();
+      };
+      up({
+        post: (message, transfer) => worker.postMessage(message, transfer),
+        // It leaves the server and ends itself.
+        stop: () => worker.postMessage(STOP),
+      });
+    };
+    life.signal.addEventListener("abort", () => isUp || give("page hidden"));
+    options.then((options) => worker.postMessage(options), give);
+  });
+}
+
+/** The host in this window. */
+function inWindow([, ...options], hear) {
+  const host = new Host(...options, (message) => queueMicrotask(() => hear(message)));
+  return {
+    post: (message) => queueMicrotask(() => host.heard(message)),
+    stop: () => host.stop(),
+  };
+}
+
+function signalUrl({ signal = "/fugitive/signal" }) {
+  return new URL(signal, location.href).href.replace(/^http/, "ws");
+}
+
+function ticket() {
+  try {
+    return sessionStorage.getItem(TICKET) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,3 +1,62 @@
-// Placeholder of the page loader.
-window.fugitive = new EventTarget();
-window.fugitive.bridge = "__BRIDGE__";
+// The page loader: all that a page's critical path carries. It gives the page `window.fugitive`,
+// registers the worker, and loads the bridge when it is time; whatever can lie in the bridge's
+// module does. What fails here costs the page one line in the console.
+
+(() => {
+  if (/[?&]fugitive=off(&|$)/.test(location.search) || window.fugitive) return;
+
+  const settings = document.currentScript?.dataset ?? {};
+  const { serviceWorker } = navigator;
+  const absolute = (url) => new URL(url, location);
+  const worker = absolute(settings.sw ?? "/fugitive-sw.js");
+  if (settings.manifest) worker.searchParams.set("manifest", absolute(settings.manifest));
+  const isOurs = (other) => other && new URL(other.scriptURL).pathname === worker.pathname;
+  const inControl = () => isOurs(serviceWorker?.controller);
+  const next = (target, event) =>
+    new Promise((done) => target.addEventListener(event, done, { once: true }));
+  const bridge = () => import("__BRIDGE__");
+  const warn = (error) => console.warn("fugitive: " + error);
+
+  const fugitive = (window.fugitive = new EventTarget());
+  fugitive.fetch = (input, init) =>
+    inControl()
+      ? bridge().then((module) => module.get(input, init), () => fetch(input, init))
+      : fetch(input, init);
+  fugitive.stats = async () => (inControl() ? (await bridge()).stats() : {});
+
+  const begin = async () => {
+    if (!serviceWorker) return false;
+    serviceWorker.addEventListener("message", ({ data }) => {
+      if (data?.fugitive !== "served") return;
+      const { fugitive: kind, ...detail } = data;
+      fugitive.dispatchEvent(Object.assign(new CustomEvent(kind, { detail }), detail));
+    });
+    serviceWorker.startMessages();
+
+    const isFirst = !inControl();
+    const start = async () => (await bridge()).start(settings, isFirst);
+    if (isFirst) {
+      if (document.readyState !== "complete") await next(window, "load");
+      await new Promise((done) => (window.requestIdleCallback ?? setTimeout)(done));
+    } else {
+      start().catch(warn);
+    }
+    if (serviceWorker.controller?.scriptURL !== worker.href) {
+      const scope = absolute(settings.scope ?? "/").href;
+      const there = await serviceWorker.getRegistration(scope);
+      const other = there?.scope === scope && (there.active ?? there.waiting ?? there.installing);
+      if (other && !isOurs(other)) {
+        console.info("fugitive: not registered, this scope has " + other.scriptURL);
+        return false;
+      }
+      await serviceWorker.register(worker, { scope, updateViaCache: "none" });
+    }
+    if (isFirst) {
+      while (!inControl()) await next(serviceWorker, "controllerchange");
+      start().catch(warn);
+    }
+    return true;
+  };
+  // Whether the worker is in control, once that is known.
+  fugitive.ready = begin().catch((error) => (warn(error), false));
+})();

@@ -1,0 +1,49 @@
+// What `window.fugitive` does, and what a page does once for its worker. Not part of the swarm: it
+// works in every tab, whoever has the bridge.
+
+const { serviceWorker } = navigator;
+
+/** As `fetch`. A plain GET goes through store, peers and hedge; all else is none of our business. */
+export async function get(input, init) {
+  const request = new Request(input, init);
+  const { headers, signal } = request;
+  const url = request.url.split("#")[0];
+  const usual = new Request(url);
+  const isPlain =
+    ["method", "mode", "credentials", "cache", "redirect", "integrity"].every(
+      (part) => request[part] === usual[part],
+    ) && [...headers.keys()].every((name) => name === "accept" || name === "range");
+  if (isPlain && serviceWorker.controller) {
+    try {
+      const response = await fetch("/fugitive/fetch/" + encodeURIComponent(url), { headers, signal });
+      if (response.headers.has("x-fugitive")) {
+        return Object.defineProperty(response, "url", { value: url });
+      }
+      // The worker was not asked after all.
+      response.body?.cancel();
+    } catch (error) {
+      if (signal.aborted) throw error;
+    }
+  }
+  return fetch(request);
+}
+
+/** Requests and bytes by source, and connected peers. */
+export function stats() {
+  return new Promise((done) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = ({ data }) => done(data);
+    serviceWorker.controller.postMessage({ fugitive: "stats" }, [port2]);
+  });
+}
+
+/** Has the worker take the images that came before it was in control out of the HTTP cache. */
+export function adopt() {
+  const urls = performance
+    .getEntriesByType("resource")
+    .filter(({ initiatorType }) => /^(img|image|css)$/.test(initiatorType))
+    .map(({ name }) => name);
+  for (const image of document.images) if (image.complete) urls.push(image.currentSrc);
+  const here = urls.filter((url) => url.startsWith(location.origin + "/"));
+  serviceWorker.controller?.postMessage({ fugitive: "adopt", urls: [...new Set(here)] });
+}

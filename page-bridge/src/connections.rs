@@ -1,0 +1,412 @@
+//! Peer connections: how one comes to be, survives glare, and is closed for certain.
+//!
+//! Who is told to dial makes the offer. There is no renegotiation, so one rule covers glare, a
+//! peer's new page and a connection that only we still believe in: **an offer begins a new
+//! connection, whatever stood between us and that peer before**, except that of two offers that
+//! cross, the one of the peer with the greater id stands. That is perfect negotiation with a fresh
+//! connection in the place of a rollback, which would leave the transferred channel behind.
+//!
+//! The data channel is negotiated out of band (id 0, ordered), made before the first description
+//! and given to the engine host in the same task, which is the only moment at which a browser lets
+//! one go.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::{Rc, Weak},
+};
+
+use fugitive_signal::{IceServer, PeerId, Signal};
+use gloo::{events::EventListener, timers::callback::Timeout};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{
+    RtcConfiguration, RtcDataChannelInit, RtcIceCandidateInit, RtcPeerConnection,
+    RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType, RtcSessionDescriptionInit,
+};
+
+use crate::{
+    log,
+    talk::{Line, LinkId, ToHost},
+};
+
+/// More connections than this are not begun, whoever asks.
+const MAX_LINKS: usize = 32;
+/// Candidates that are kept until the description comes.
+const MAX_EARLY: usize = 64;
+/// A connection that is not open after this is given up, in milliseconds.
+const OPENS_WITHIN: u32 = 15_000;
+
+/// All connections of this window.
+pub struct Connections {
+    host: Line,
+    me: RefCell<PeerId>,
+    configuration: RtcConfiguration,
+    links: RefCell<BTreeMap<PeerId, Link>>,
+    last: Cell<LinkId>,
+}
+
+struct Link {
+    id: LinkId,
+    connection: RtcPeerConnection,
+    stage: Stage,
+    early: Vec<RtcIceCandidateInit>,
+    /// Until it is open.
+    deadline: Option<Timeout>,
+    _listeners: [EventListener; 2],
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// Our offer is out, or about to be.
+    Offering,
+    /// A remote description is being applied.
+    Describing,
+    /// Candidates may be added.
+    Described,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.connection.close();
+    }
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(host: Line) -> Rc<Self> {
+        Rc::new(Self {
+            host,
+            me: RefCell::default(),
+            configuration: RtcConfiguration::new(),
+            links: RefCell::default(),
+            last: Cell::default(),
+        })
+    }
+
+    /// The signal server gave us this name and these servers; what is connected stays.
+    pub fn joined(&self, me: PeerId, ice: &[IceServer]) {
+        self.me.replace(me);
+        if let Ok(ice) = serde_wasm_bindgen::to_value(ice) {
+            self.configuration.set_ice_servers(&ice);
+        }
+    }
+
+    /// Begins a connection by an offer, unless there is one.
+    pub fn dial(self: &Rc<Self>, peer: PeerId) {
+        if self.links.borrow().contains_key(&peer) {
+            return;
+        }
+        let Some((link, connection)) = self.begin(&peer, Stage::Offering) else {
+            return;
+        };
+        let this = self.clone();
+        spawn_local(async move {
+            if let Err(error) = this.describe(&peer, link, &connection, "offer").await {
+                this.fail(&peer, link, "no offer", &error);
+            }
+        });
+    }
+
+    /// What a peer says by way of the signal server.
+    pub fn signalled(self: &Rc<Self>, from: PeerId, signal: Signal) {
+        match signal {
+            Signal::Description { kind, sdp } if kind == "offer" => self.offered(from, sdp),
+            Signal::Description { kind, sdp } if kind == "answer" => self.answered(from, sdp),
+            Signal::Description { .. } => log::debug("description of a kind that is not known"),
+            Signal::Candidate {
+                candidate,
+                mid,
+                line,
+            } => {
+                let init = RtcIceCandidateInit::new(&candidate);
+                init.set_sdp_mid(mid.as_deref());
+                init.set_sdp_m_line_index(line);
+                self.candidate(&from, init);
+            }
+        }
+    }
+
+    /// The peer left the server. If the connection stands it needs no server; else it never will.
+    pub fn gone(&self, peer: &PeerId) {
+        let half = |link: &Link| link.deadline.is_some().then_some(link.id);
+        let link = self.links.borrow().get(peer).and_then(half);
+        if let Some(link) = link {
+            self.end(peer, link);
+        }
+    }
+
+    /// Its channel is open.
+    pub fn opened(&self, peer: &PeerId, link: LinkId) {
+        self.with(peer, link, |link| link.deadline = None);
+    }
+
+    /// The host has done with it.
+    pub fn close(&self, peer: &PeerId, link: LinkId) {
+        let mut links = self.links.borrow_mut();
+        if links.get(peer).is_some_and(|held| held.id == link) {
+            links.remove(peer);
+        }
+    }
+
+    /// Closes every connection.
+    pub fn close_all(&self) {
+        self.links.borrow_mut().clear();
+    }
+
+    fn offered(self: &Rc<Self>, from: PeerId, sdp: String) {
+        let crossed = |link: &Link| link.stage == Stage::Offering;
+        if self.links.borrow().get(&from).is_some_and(crossed) && *self.me.borrow() > from {
+            return log::debug("offers crossed, ours stands");
+        }
+        // Closed before the new one is begun, so that a peer never holds two.
+        self.links.borrow_mut().remove(&from);
+        let Some((link, connection)) = self.begin(&from, Stage::Describing) else {
+            return;
+        };
+        let this = self.clone();
+        spawn_local(async move {
+            let answered = async {
+                this.apply(&from, link, &connection, RtcSdpType::Offer, &sdp)
+                    .await?;
+                this.describe(&from, link, &connection, "answer").await
+            };
+            if let Err(error) = answered.await {
+                this.fail(&from, link, "no answer to an offer", &error);
+            }
+        });
+    }
+
+    fn answered(self: &Rc<Self>, from: PeerId, sdp: String) {
+        let taken = match self.links.borrow_mut().get_mut(&from) {
+            Some(link) if link.stage == Stage::Offering => {
+                link.stage = Stage::Describing;
+                Some((link.id, link.connection.clone()))
+            }
+            _ => None,
+        };
+        let Some((link, connection)) = taken else {
+            return log::debug("an answer to no offer of ours");
+        };
+        let this = self.clone();
+        spawn_local(async move {
+            let applied = this.apply(&from, link, &connection, RtcSdpType::Answer, &sdp);
+            if let Err(error) = applied.await {
+                this.fail(&from, link, "answer not applied", &error);
+            }
+        });
+    }
+
+    fn candidate(&self, from: &PeerId, candidate: RtcIceCandidateInit) {
+        // A candidate for no connection is one of an attempt that is over.
+        if let Some(link) = self.links.borrow_mut().get_mut(from) {
+            if link.stage == Stage::Described {
+                add(&link.connection, candidate);
+            } else if link.early.len() < MAX_EARLY {
+                link.early.push(candidate);
+            }
+        }
+    }
+
+    /// A connection, its listeners and its channel, which goes to the host.
+    fn begin(self: &Rc<Self>, peer: &PeerId, stage: Stage) -> Option<(LinkId, RtcPeerConnection)> {
+        let id = self.last.get().wrapping_add(1);
+        self.last.set(id);
+        match self.try_begin(peer, id, stage) {
+            Ok(connection) => Some((id, connection)),
+            Err(error) => {
+                log::warn(&["no connection: ", &log::reason(&error)].concat());
+                self.end(peer, id);
+                None
+            }
+        }
+    }
+
+    fn try_begin(
+        self: &Rc<Self>,
+        peer: &PeerId,
+        id: LinkId,
+        stage: Stage,
+    ) -> Result<RtcPeerConnection, JsValue> {
+        if self.links.borrow().len() >= MAX_LINKS {
+            return Err("too many".into());
+        }
+        let connection = RtcPeerConnection::new_with_configuration(&self.configuration)?;
+        let init = RtcDataChannelInit::new();
+        init.set_negotiated(true);
+        init.set_id(0);
+        init.set_ordered(true);
+        let channel = connection.create_data_channel_with_data_channel_dict("fugitive", &init);
+        let told = ToHost::Channel {
+            peer: peer.clone(),
+            link: id,
+        };
+        if let Err(error) = self.host.say(&told, Some(&channel)) {
+            connection.close();
+            return Err(error);
+        }
+        let listeners = [
+            self.listen(
+                &connection,
+                peer,
+                "icecandidate",
+                move |this, peer, event| {
+                    this.found(peer, event.unchecked_ref());
+                },
+            ),
+            self.listen(
+                &connection,
+                peer,
+                "connectionstatechange",
+                move |this, peer, event| {
+                    let connection = event.target().map(JsCast::unchecked_into);
+                    if connection.is_some_and(|connection: RtcPeerConnection| {
+                        matches!(
+                            connection.connection_state(),
+                            RtcPeerConnectionState::Failed | RtcPeerConnectionState::Closed
+                        )
+                    }) {
+                        log::debug("a connection failed");
+                        this.end(peer, id);
+                    }
+                },
+            ),
+        ];
+        let (weak, to) = (Rc::downgrade(self), peer.clone());
+        let deadline = Timeout::new(OPENS_WITHIN, move || {
+            if let Some(this) = weak.upgrade() {
+                log::debug("a connection did not open in time");
+                this.end(&to, id);
+            }
+        });
+        let link = Link {
+            id,
+            connection: connection.clone(),
+            stage,
+            early: Vec::new(),
+            deadline: Some(deadline),
+            _listeners: listeners,
+        };
+        self.links.borrow_mut().insert(peer.clone(), link);
+        Ok(connection)
+    }
+
+    fn listen(
+        self: &Rc<Self>,
+        connection: &RtcPeerConnection,
+        peer: &PeerId,
+        event: &'static str,
+        heard: impl Fn(&Rc<Self>, &PeerId, &web_sys::Event) + 'static,
+    ) -> EventListener {
+        let (weak, peer): (Weak<Self>, _) = (Rc::downgrade(self), peer.clone());
+        EventListener::new(connection, event, move |event| {
+            if let Some(this) = weak.upgrade() {
+                heard(&this, &peer, event);
+            }
+        })
+    }
+
+    /// Trickles a candidate.
+    fn found(&self, peer: &PeerId, event: &RtcPeerConnectionIceEvent) {
+        if let Some(candidate) = event.candidate() {
+            self.signal(
+                peer,
+                Signal::Candidate {
+                    candidate: candidate.candidate(),
+                    mid: candidate.sdp_mid(),
+                    line: candidate.sdp_m_line_index(),
+                },
+            );
+        }
+    }
+
+    /// Sets our description, which the browser makes to fit, and sends it.
+    async fn describe(
+        &self,
+        peer: &PeerId,
+        link: LinkId,
+        connection: &RtcPeerConnection,
+        kind: &str,
+    ) -> Result<(), JsValue> {
+        let to_fit = JsValue::UNDEFINED.unchecked_into();
+        JsFuture::from(connection.set_local_description(&to_fit)).await?;
+        let description = connection.local_description();
+        if let Some(description) = description.filter(|_| self.is_current(peer, link)) {
+            self.signal(
+                peer,
+                Signal::Description {
+                    kind: kind.into(),
+                    sdp: description.sdp(),
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// Sets the peer's description and then the candidates that came before it.
+    async fn apply(
+        &self,
+        peer: &PeerId,
+        link: LinkId,
+        connection: &RtcPeerConnection,
+        kind: RtcSdpType,
+        sdp: &str,
+    ) -> Result<(), JsValue> {
+        let description = RtcSessionDescriptionInit::new(kind);
+        description.set_sdp(sdp);
+        JsFuture::from(connection.set_remote_description(&description)).await?;
+        self.with(peer, link, |link| {
+            link.stage = Stage::Described;
+            for candidate in link.early.drain(..) {
+                add(&link.connection, candidate);
+            }
+        });
+        Ok(())
+    }
+
+    fn signal(&self, to: &PeerId, signal: Signal) {
+        let to = to.clone();
+        if let Err(error) = self.host.say(&ToHost::Signal { to, signal }, None) {
+            log::warn(&["signal not sent: ", &log::reason(&error)].concat());
+        }
+    }
+
+    /// A step failed: of a connection that is no more, that is no news.
+    fn fail(&self, peer: &PeerId, link: LinkId, what: &str, error: &JsValue) {
+        if self.is_current(peer, link) {
+            log::warn(&[what, ": ", &log::reason(error)].concat());
+            self.end(peer, link);
+        }
+    }
+
+    /// Closes it and tells the host.
+    fn end(&self, peer: &PeerId, link: LinkId) {
+        self.close(peer, link);
+        let peer = peer.clone();
+        if let Err(error) = self.host.say(&ToHost::Closed { peer, link }, None) {
+            log::warn(&["end not told: ", &log::reason(&error)].concat());
+        }
+    }
+
+    fn is_current(&self, peer: &PeerId, link: LinkId) -> bool {
+        let links = self.links.borrow();
+        links.get(peer).is_some_and(|held| held.id == link)
+    }
+
+    fn with(&self, peer: &PeerId, link: LinkId, change: impl FnOnce(&mut Link)) {
+        let mut links = self.links.borrow_mut();
+        if let Some(held) = links.get_mut(peer).filter(|held| held.id == link) {
+            change(held);
+        }
+    }
+}
+
+/// Adds a candidate. One that does not fit belongs to an attempt that is over.
+fn add(connection: &RtcPeerConnection, candidate: RtcIceCandidateInit) {
+    let added = connection.add_ice_candidate_with_opt_rtc_ice_candidate_init(Some(&candidate));
+    spawn_local(async move {
+        if let Err(error) = JsFuture::from(added).await {
+            log::debug(&["candidate not used: ", &log::reason(&error)].concat());
+        }
+    });
+}

@@ -1,0 +1,511 @@
+//! The engine host: drives the swarm engine with real channels, a real clock and the real store.
+//!
+//! It runs in a dedicated worker or in the window, whichever `bridge.js` found to work, and cannot
+//! tell. What it hears from any side becomes an input of the engine; then it carries out the
+//! outputs until there are none.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    rc::{Rc, Weak},
+};
+
+use fugitive_core::{
+    engine::{Config, DropReason, Engine, Input, Output, PeerId},
+    port::{FromBridge, ToBridge},
+};
+use fugitive_signal::{ToClient, ToServer};
+use gloo::{events::EventListener, timers::callback::Timeout};
+use js_sys::{ArrayBuffer, Function, Uint8Array};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{MessageEvent, MessagePort, RtcDataChannel, RtcDataChannelState, RtcDataChannelType};
+
+use crate::{
+    log,
+    ports::{PortId, Ports},
+    serve::Serve,
+    signalling::{Joining, Signalling},
+    talk::{self, Line, LinkId, ToHost, ToWindow},
+};
+
+/// A longer message is not even copied out of the browser. The engine's own limit is lower.
+const MAX_MESSAGE: u32 = 1 << 20;
+/// The engine is told that a channel drained when it has no more than this to send, in bytes: half
+/// of what the engine fills it to.
+const LOW_WATER: u32 = 512 << 10;
+
+#[wasm_bindgen]
+extern "C" {
+    /// Never goes back, unlike the date.
+    #[wasm_bindgen(js_namespace = performance, js_name = now)]
+    fn performance_now() -> f64;
+}
+
+fn now() -> u64 {
+    performance_now() as u64
+}
+
+/// The engine host.
+#[wasm_bindgen]
+pub struct Host(Rc<Running>);
+
+#[wasm_bindgen]
+impl Host {
+    /// Starts at once. `signal` is the signal server's URL, `page` the page's path, `ticket` that of
+    /// an earlier page; `post` reaches the window's half.
+    #[wasm_bindgen(constructor)]
+    pub fn new(signal: String, page: String, ticket: Option<String>, post: Function) -> Self {
+        Self(Running::start(signal, page, ticket, Line::new(post)))
+    }
+
+    /// The window's half said something.
+    pub fn heard(&self, message: JsValue) {
+        if let Some((message, beside)) = talk::read(message) {
+            self.0.heard(message, beside);
+        }
+    }
+
+    /// Gives everything up, now: the server is told, channels and ports are closed.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+struct Running {
+    engine: RefCell<Engine>,
+    window: Line,
+    signalling: RefCell<Option<Rc<Signalling>>>,
+    channels: RefCell<BTreeMap<PeerId, Channel>>,
+    /// Sent to since the engine was last told what their channels have buffered.
+    sent_to: RefCell<BTreeSet<PeerId>>,
+    ports: Ports,
+    serve: Serve,
+    /// What ports were last told of peers.
+    peers: Cell<(u32, bool)>,
+    alarm: RefCell<Option<(u64, Timeout)>>,
+}
+
+struct Channel {
+    link: LinkId,
+    channel: RtcDataChannel,
+    open: bool,
+    _listeners: [EventListener; 4],
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.channel.close();
+    }
+}
+
+impl Running {
+    fn start(signal: String, page: String, ticket: Option<String>, window: Line) -> Rc<Self> {
+        let config = Config::default();
+        let want = config.target_peers as u16;
+        let this = Rc::new(Self {
+            engine: RefCell::new(Engine::new(config, now())),
+            window,
+            signalling: RefCell::default(),
+            channels: RefCell::default(),
+            sent_to: RefCell::default(),
+            ports: Ports::default(),
+            serve: Serve::default(),
+            peers: Cell::default(),
+            alarm: RefCell::default(),
+        });
+        let weak = Rc::downgrade(&this);
+        let joining = Joining {
+            url: signal,
+            page,
+            want,
+            ticket,
+        };
+        let signalling = Signalling::join(joining, move |message| {
+            if let Some(this) = weak.upgrade() {
+                this.signalled(message);
+            }
+        });
+        this.signalling.replace(Some(signalling));
+        let serving = this.clone();
+        spawn_local(async move {
+            for content in serving.serve.holdings().await {
+                serving.tell(Input::Stored {
+                    id: content.id,
+                    len: content.len,
+                    groups: content.groups,
+                });
+            }
+            serving.carry_out();
+        });
+        this
+    }
+
+    fn stop(&self) {
+        self.alarm.replace(None);
+        if let Some(signalling) = self.signalling.take() {
+            signalling.leave();
+        }
+        self.channels.borrow_mut().clear();
+        self.ports.close_all();
+    }
+
+    /// One input and all that follows from it.
+    fn handle(self: &Rc<Self>, input: Input) {
+        self.tell(input);
+        self.carry_out();
+    }
+
+    fn tell(&self, input: Input) {
+        self.engine.borrow_mut().handle(input, now());
+    }
+
+    fn carry_out(self: &Rc<Self>) {
+        loop {
+            let output = self.engine.borrow_mut().poll();
+            if let Some(output) = output {
+                self.act(output);
+            } else if let Some(peer) = self.sent_to.borrow_mut().pop_first() {
+                self.tell_buffered(peer);
+            } else {
+                break;
+            }
+        }
+        self.set_alarm();
+    }
+
+    fn act(self: &Rc<Self>, output: Output) {
+        match output {
+            Output::Send { peer, bytes } => self.send(peer, &bytes),
+            Output::Deliver {
+                want,
+                offset,
+                bytes,
+                tier,
+            } => {
+                if let Some((port, want)) = self.ports.whose(want) {
+                    let message = FromBridge::Bytes { want, offset, tier };
+                    self.ports.say(port, &message, Some(&bytes));
+                }
+            }
+            Output::End { want } => {
+                if let Some((port, want)) = self.ports.end(want) {
+                    self.ports.say(port, &FromBridge::End { want }, None);
+                }
+            }
+            Output::Failed { want, why } => {
+                if let Some((port, want)) = self.ports.end(want) {
+                    let why = why.to_string();
+                    self.ports
+                        .say(port, &FromBridge::Failed { want, why }, None);
+                }
+            }
+            Output::Read {
+                ticket,
+                id,
+                len,
+                groups,
+            } => {
+                let this = self.clone();
+                spawn_local(async move {
+                    let read = this.serve.read(&id, len, groups).await;
+                    if let Err(error) = &read {
+                        log::debug(&["a peer asked in vain: ", &error.to_string()].concat());
+                        this.tell(Input::Dropped { id });
+                    }
+                    let read = read.ok();
+                    this.handle(Input::Read { ticket, read });
+                });
+            }
+            Output::Dial { peer } => self.say(&ToWindow::Dial {
+                peer: peer.0.as_ref().into(),
+            }),
+            Output::Drop { peer, why } => self.drop_peer(&peer, why),
+            Output::MorePeers { want } => self.say_to_server(&ToServer::More { want }),
+            Output::Peers { open, coming } => {
+                self.peers.set((open, coming));
+                self.ports.say_all(&FromBridge::Peers { open, coming });
+            }
+        }
+    }
+
+    fn send(&self, peer: PeerId, bytes: &[u8]) {
+        let sent = match self.channels.borrow().get(&peer) {
+            Some(channel) => channel.channel.send_with_u8_array(bytes),
+            None => return,
+        };
+        match sent {
+            Ok(()) => {
+                self.sent_to.borrow_mut().insert(peer);
+            }
+            // Closing, and then its event follows, or so full that it is of no more use.
+            Err(error) => {
+                log::debug(&["not sent: ", &log::reason(&error)].concat());
+                self.hang_up(&peer);
+                self.tell(Input::Closed { peer });
+            }
+        }
+    }
+
+    fn tell_buffered(&self, peer: PeerId) {
+        let buffered = match self.channels.borrow().get(&peer) {
+            Some(channel) => channel.channel.buffered_amount(),
+            None => return,
+        };
+        self.tell(Input::Buffered {
+            peer,
+            bytes: buffered.into(),
+        });
+    }
+
+    fn drop_peer(&self, peer: &PeerId, why: DropReason) {
+        let line = ["peer dropped: ", &why.to_string()].concat();
+        match why {
+            DropReason::Banned | DropReason::Full | DropReason::NeverOpened => log::debug(&line),
+            _ => log::warn(&line),
+        }
+        self.hang_up(peer);
+    }
+
+    /// Closes our end of the channel and has the window close the connection.
+    fn hang_up(&self, peer: &PeerId) {
+        let channel = self.channels.borrow_mut().remove(peer);
+        if let Some(channel) = channel {
+            self.say(&ToWindow::Close {
+                peer: peer.0.as_ref().into(),
+                link: channel.link,
+            });
+        }
+    }
+
+    fn set_alarm(self: &Rc<Self>) {
+        let Some(at) = self.engine.borrow().wake_at() else {
+            return;
+        };
+        // One that rings early does no harm and is set again.
+        let set = self.alarm.borrow().as_ref().map(|(set, _)| *set);
+        if set.is_some_and(|set| set <= at) {
+            return;
+        }
+        let weak = Rc::downgrade(self);
+        let wait = at.saturating_sub(now()).min(60_000) as u32;
+        let timeout = Timeout::new(wait, move || {
+            if let Some(this) = weak.upgrade() {
+                this.alarm.replace(None);
+                this.handle(Input::Tick);
+            }
+        });
+        self.alarm.replace(Some((at, timeout)));
+    }
+
+    fn heard(self: &Rc<Self>, message: ToHost, beside: JsValue) {
+        match message {
+            ToHost::Channel { peer, link } => match beside.dyn_into() {
+                Ok(channel) => self.begun(peer.as_str().into(), link, channel),
+                Err(_) => log::warn("a channel did not survive its transfer"),
+            },
+            ToHost::Closed { peer, link } => self.closed(&peer.as_str().into(), link),
+            ToHost::Signal { to, signal } => self.say_to_server(&ToServer::Signal { to, signal }),
+            ToHost::Port {} => {
+                if let Ok(port) = beside.dyn_into() {
+                    self.port(port);
+                }
+            }
+        }
+    }
+
+    /// A connection was begun. It takes the place of an earlier one to the same peer.
+    fn begun(self: &Rc<Self>, peer: PeerId, link: LinkId, channel: RtcDataChannel) {
+        channel.set_binary_type(RtcDataChannelType::Arraybuffer);
+        channel.set_buffered_amount_low_threshold(LOW_WATER);
+        let _listeners = [
+            self.listen(&channel, &peer, "open", move |this, peer, _| {
+                this.opened(peer, link);
+            }),
+            self.listen(&channel, &peer, "message", |this, peer, event| {
+                this.message(peer, &event.unchecked_ref::<MessageEvent>().data());
+            }),
+            self.listen(&channel, &peer, "bufferedamountlow", |this, peer, _| {
+                this.tell_buffered(peer.clone());
+                this.carry_out();
+            }),
+            self.listen(&channel, &peer, "close", move |this, peer, _| {
+                this.closed(peer, link);
+            }),
+        ];
+        let is_open = channel.ready_state() == RtcDataChannelState::Open;
+        let taken = Channel {
+            link,
+            channel,
+            open: false,
+            _listeners,
+        };
+        let before = self.channels.borrow_mut().insert(peer.clone(), taken);
+        if before.is_some_and(|before| before.open) {
+            self.handle(Input::Closed { peer: peer.clone() });
+        }
+        if is_open {
+            self.opened(&peer, link);
+        }
+    }
+
+    fn listen(
+        self: &Rc<Self>,
+        channel: &RtcDataChannel,
+        peer: &PeerId,
+        event: &'static str,
+        heard: impl Fn(&Rc<Self>, &PeerId, &web_sys::Event) + 'static,
+    ) -> EventListener {
+        let (weak, peer): (Weak<Self>, _) = (Rc::downgrade(self), peer.clone());
+        EventListener::new(channel, event, move |event| {
+            if let Some(this) = weak.upgrade() {
+                heard(&this, &peer, event);
+            }
+        })
+    }
+
+    fn opened(self: &Rc<Self>, peer: &PeerId, link: LinkId) {
+        match self.channels.borrow_mut().get_mut(peer) {
+            Some(channel) if channel.link == link && !channel.open => channel.open = true,
+            _ => return,
+        }
+        self.say(&ToWindow::Opened {
+            peer: peer.0.as_ref().into(),
+            link,
+        });
+        self.handle(Input::Opened { peer: peer.clone() });
+    }
+
+    fn message(self: &Rc<Self>, peer: &PeerId, data: &JsValue) {
+        match data.dyn_ref::<ArrayBuffer>() {
+            Some(bytes) if bytes.byte_length() <= MAX_MESSAGE => self.handle(Input::Frame {
+                peer: peer.clone(),
+                bytes: Uint8Array::new(bytes).to_vec(),
+            }),
+            _ => {
+                log::warn("peer dropped: sent text, or too much at once");
+                self.hang_up(peer);
+                self.handle(Input::Closed { peer: peer.clone() });
+            }
+        }
+    }
+
+    /// A connection ended, if no later one took its place.
+    fn closed(self: &Rc<Self>, peer: &PeerId, link: LinkId) {
+        let held = self.channels.borrow().get(peer).map(|held| held.link);
+        if held.is_some_and(|held| held != link) {
+            return;
+        }
+        self.hang_up(peer);
+        self.handle(Input::Closed { peer: peer.clone() });
+    }
+
+    fn signalled(self: &Rc<Self>, message: ToClient) {
+        match message {
+            ToClient::Welcome { id, ticket, ice } => {
+                let me = id.as_str().into();
+                self.say(&ToWindow::Joined {
+                    me: id,
+                    ticket,
+                    ice,
+                });
+                self.handle(Input::Welcome { me });
+            }
+            ToClient::Offered { peers } => self.handle(Input::Offered {
+                peers: peers.iter().map(|peer| peer.as_str().into()).collect(),
+            }),
+            ToClient::Gone { peer } => {
+                let gone = peer.as_str().into();
+                self.say(&ToWindow::Gone { peer });
+                self.handle(Input::Gone { peer: gone });
+            }
+            ToClient::Signal { from, signal } => {
+                self.say(&ToWindow::Signal { from, signal });
+            }
+            ToClient::Manifest {} => self.ports.say_all(&FromBridge::Manifest {}),
+            ToClient::Refused { why } => {
+                log::warn(&["the signal server refuses: ", &why].concat());
+            }
+        }
+    }
+
+    fn port(self: &Rc<Self>, port: MessagePort) {
+        let (heard, closed) = (Rc::downgrade(self), Rc::downgrade(self));
+        let (id, surplus) = self.ports.add(
+            port,
+            move |port, message| {
+                if let Some(this) = heard.upgrade() {
+                    this.asked(port, message);
+                }
+            },
+            move |port| {
+                if let Some(this) = closed.upgrade() {
+                    this.forget_port(port);
+                }
+            },
+        );
+        if let Some(surplus) = surplus {
+            self.forget_port(surplus);
+        }
+        let (open, coming) = self.peers.get();
+        self.ports
+            .say(id, &FromBridge::Peers { open, coming }, None);
+    }
+
+    fn forget_port(self: &Rc<Self>, port: PortId) {
+        for want in self.ports.remove(port) {
+            self.tell(Input::Cancel { want });
+        }
+        self.carry_out();
+    }
+
+    fn asked(self: &Rc<Self>, port: PortId, message: ToBridge) {
+        match message {
+            ToBridge::Hello { client } => self.say(&ToWindow::Hello { client }),
+            ToBridge::Want {
+                want,
+                id,
+                len,
+                start,
+                end,
+                credit,
+            } => {
+                let want = self.ports.number(port, want);
+                self.handle(Input::Want {
+                    want,
+                    id,
+                    len,
+                    bytes: start..end,
+                    credit,
+                });
+            }
+            ToBridge::Credit { want, to } => {
+                if let Some(want) = self.ports.numbered(port, want) {
+                    self.handle(Input::Credit { want, to });
+                }
+            }
+            ToBridge::Cancel { want } => {
+                if let Some(want) = self.ports.numbered(port, want) {
+                    self.ports.end(want);
+                    self.handle(Input::Cancel { want });
+                }
+            }
+            ToBridge::Stored { id, len, groups } => {
+                self.handle(Input::Stored { id, len, groups });
+            }
+            ToBridge::Dropped { id } => self.handle(Input::Dropped { id }),
+        }
+    }
+
+    fn say(&self, message: &ToWindow) {
+        if let Err(error) = self.window.say(message, None) {
+            log::warn(&["window: ", &log::reason(&error)].concat());
+        }
+    }
+
+    fn say_to_server(&self, message: &ToServer) {
+        if let Some(signalling) = &*self.signalling.borrow() {
+            signalling.say(message);
+        }
+    }
+}
