@@ -1,0 +1,151 @@
+//! How long a request waits for peers before the origin is asked too.
+//!
+//! Two waits are learnt from what happened: for the first verified byte of a peer that is there,
+//! and, on a page that has just opened, for the bridge to come back at all. Both are bounded by the
+//! site's policy; what a wait may cost a request is never more than its bound.
+
+use serde::{Deserialize, Serialize};
+
+/// Before anything is known, in milliseconds.
+const FIRST_DEADLINE: f64 = 150.0;
+const MIN_DEADLINE: f64 = 40.0;
+/// How long a bridge is waited for while only that there are peers is known, in milliseconds.
+const FIRST_PATIENCE: f64 = 400.0;
+/// After this many pages in a row on which no peer came in time, none is waited for.
+const MAX_MISSES: u32 = 3;
+
+/// A mean and a mean deviation, as TCP keeps of its round trips (RFC 6298).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Smooth {
+    mean: f64,
+    deviation: f64,
+    count: u32,
+}
+
+impl Smooth {
+    fn take(&mut self, sample: f64) {
+        if self.count == 0 {
+            (self.mean, self.deviation) = (sample, sample / 2.0);
+        } else {
+            self.deviation += 0.25 * ((sample - self.mean).abs() - self.deviation);
+            self.mean += 0.125 * (sample - self.mean);
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// What nearly all samples stay below.
+    fn bound(&self) -> Option<f64> {
+        (self.count > 0).then_some(self.mean + 4.0 * self.deviation)
+    }
+}
+
+/// What has been learnt of an origin and its peers. It is kept in the store between instances.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pace {
+    origin: Smooth,
+    peer: Smooth,
+    bridge: Smooth,
+    /// Whether this visitor ever had a peer here.
+    had_peers: bool,
+    misses: u32,
+}
+
+impl Pace {
+    /// The origin's first byte came after this many milliseconds.
+    pub fn origin_answered(&mut self, ms: f64) {
+        self.origin.take(ms);
+    }
+
+    /// A peer's first verified byte came this many milliseconds after the want.
+    pub fn peer_answered(&mut self, ms: f64) {
+        self.peer.take(ms);
+    }
+
+    /// The bridge of a new page had an open peer this many milliseconds after the page's first
+    /// request.
+    pub fn peers_came(&mut self, ms: f64) {
+        self.had_peers = true;
+        self.misses = 0;
+        self.bridge.take(ms.min(5_000.0));
+    }
+
+    /// There is an open peer, whenever it came.
+    pub fn peers_are_here(&mut self) {
+        self.had_peers = true;
+        self.misses = 0;
+    }
+
+    /// A page's requests waited for the bridge, and it did not come in time.
+    pub fn peers_did_not_come(&mut self) {
+        self.misses = self.misses.saturating_add(1);
+    }
+
+    /// How long to wait for the first verified byte when peers are there, in milliseconds.
+    pub fn deadline(&self, max_wait: u32) -> f64 {
+        self.peer
+            .bound()
+            .map_or(FIRST_DEADLINE, |bound| bound.max(MIN_DEADLINE))
+            .min(f64::from(max_wait))
+    }
+
+    /// How long after its first request a page's requests wait for the bridge, in milliseconds.
+    pub fn patience(&self, max_wait: u32) -> f64 {
+        if !self.had_peers || self.misses >= MAX_MISSES {
+            return 0.0;
+        }
+        self.bridge
+            .bound()
+            .unwrap_or(FIRST_PATIENCE)
+            .max(FIRST_PATIENCE)
+            .min(f64::from(max_wait))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadline_follows_what_peers_need_within_its_bounds() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.deadline(600), FIRST_DEADLINE);
+        for _ in 0..50 {
+            pace.peer_answered(10.0);
+        }
+        assert_eq!(pace.deadline(600), MIN_DEADLINE);
+        for _ in 0..50 {
+            pace.peer_answered(2_000.0);
+        }
+        assert_eq!(pace.deadline(600), 600.0);
+    }
+
+    #[test]
+    fn visitor_who_never_had_peers_waits_for_none() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.patience(600), 0.0);
+        pace.peers_are_here();
+        assert!(pace.patience(600) > 0.0);
+    }
+
+    #[test]
+    fn pages_without_peers_end_the_waiting_and_a_peer_brings_it_back() {
+        let mut pace = Pace::default();
+        pace.peers_came(120.0);
+        for _ in 0..MAX_MISSES {
+            assert!(pace.patience(600) > 0.0);
+            pace.peers_did_not_come();
+        }
+        assert_eq!(pace.patience(600), 0.0);
+        pace.peers_are_here();
+        assert!(pace.patience(600) > 0.0);
+    }
+
+    #[test]
+    fn policy_bounds_every_wait() {
+        let mut pace = Pace::default();
+        pace.peers_came(4_000.0);
+        assert_eq!(pace.patience(200), 200.0);
+        assert_eq!(pace.deadline(0), 0.0);
+    }
+}
