@@ -1,1 +1,277 @@
-//! stub
+//! The server of Fugitive: a static site, and beside it all that its visitors need to deliver it to
+//! each other.
+//!
+//! A request walks through [`access_log`], then to the first that knows its path: [`signalling`]
+//! (sockets around the pure [`matchmaker`]), [`client_files`], [`catalog`] (the manifest, kept up to
+//! date by [`scan`], [`outboard`] and [`edition`]), and last [`site`]. [`entity`] turns what they
+//! found into a reply.
+//!
+//! [`Server::open`] and [`Server::run`] make a server of a [`Config`]; [`Server::connection`] serves
+//! one connection that the caller accepted, over any kind of stream.
+
+#![warn(missing_docs)]
+
+pub mod access_log;
+pub mod catalog;
+pub mod client_files;
+pub mod edition;
+pub mod entity;
+pub mod export;
+pub mod matchmaker;
+pub mod outboard;
+pub mod scan;
+pub mod signalling;
+pub mod site;
+pub mod ticket;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use fugitive_signal::IceServer;
+use hyper::service::{Service, service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use warp::{
+    Filter,
+    filters::BoxedFilter,
+    http::{Request, StatusCode},
+    reply::Response,
+};
+
+use crate::{
+    access_log::{AccessLog, Counted, Line},
+    catalog::Catalog,
+    client_files::ClientFiles,
+    scan::Rules,
+    signalling::Signalling,
+    site::Site,
+};
+
+/// What a connection may have taken from a body without having sent it, in bytes. Small, so that
+/// the access log tells what went out, and many connections take little memory.
+const CONNECTION_BUFFER: usize = 64 << 10;
+/// How long a client may take to send the head of a request.
+const HEAD: Duration = Duration::from_secs(60);
+/// How long answers may take to end once the server is told to.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What to serve, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The folder of the site.
+    pub site: PathBuf,
+    /// A file for one line a request, in Common Log Format.
+    pub access_log: Option<PathBuf>,
+    /// Client files from a folder, not from the binary.
+    pub client: Option<PathBuf>,
+    /// Globs: only these are listed in the manifest. Empty: all media.
+    pub include: Vec<String>,
+    /// Globs: these are never listed.
+    pub exclude: Vec<String>,
+    /// Where outboards are kept; one folder for one site. Else they are made anew at each start.
+    pub cache: Option<PathBuf>,
+    /// What clients are told for gathering candidates.
+    pub ice: Vec<IceServer>,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Unable {
+    /// The folder of the site is not there.
+    #[error("cannot serve {0}: {1}")]
+    Site(PathBuf, io::Error),
+    /// The access log cannot be written.
+    #[error("cannot write to {0}: {1}")]
+    AccessLog(PathBuf, io::Error),
+    /// No place for outboards.
+    #[error("no place for outboards: {0}")]
+    Cache(io::Error),
+    /// `include` or `exclude`.
+    #[error("not a pattern: {0}")]
+    Pattern(#[from] globset::Error),
+}
+
+/// A server that is ready to take connections.
+#[derive(Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    routes: BoxedFilter<(Response,)>,
+    access_log: Option<Arc<AccessLog>>,
+    end: CancellationToken,
+    connections: TaskTracker,
+    /// Removed with the server.
+    _temporary: Option<TempDir>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+impl Server {
+    /// Opens all that the configuration names and begins to scan the site. Needs a tokio runtime
+    /// with several threads.
+    pub fn open(config: Config) -> Result<Self, Unable> {
+        let site = Site::new(&config.site).map_err(|e| Unable::Site(config.site.clone(), e))?;
+        let site = Arc::new(site);
+        let access_log = match config.access_log {
+            Some(path) => match AccessLog::open(&path) {
+                Ok(log) => Some(Arc::new(log)),
+                Err(error) => return Err(Unable::AccessLog(path, error)),
+            },
+            None => None,
+        };
+        let rules = Rules::new(&config.include, &config.exclude)?;
+        let (outboards, temporary) = match config.cache {
+            Some(folder) => (folder, None),
+            None => {
+                let folder = tempfile::Builder::new().prefix("fugitive-").tempdir();
+                let folder = folder.map_err(Unable::Cache)?;
+                (folder.path().to_owned(), Some(folder))
+            }
+        };
+        let outboards = outboards.join("bao");
+        std::fs::create_dir_all(&outboards).map_err(Unable::Cache)?;
+
+        let end = CancellationToken::new();
+        let catalog = Catalog::open(site.root().to_owned(), rules, outboards, end.clone());
+        let signalling = Signalling::new(config.ice, end.clone());
+        let (mut news, telling) = (catalog.clone(), signalling.clone());
+        tokio::spawn(async move {
+            while news.changed().await {
+                telling.manifest_changed();
+            }
+        });
+        let client = match config.client {
+            Some(folder) => ClientFiles::Folder(folder),
+            None => ClientFiles::Embedded,
+        };
+
+        // What is below `/fugitive/` and known to nobody is not for the site to answer.
+        let reserved = warp::path("fugitive")
+            .and(warp::path::param::<String>())
+            .map(|_| entity::bare(StatusCode::NOT_FOUND));
+        let routes = signalling::route(signalling)
+            .or(client_files::route(client))
+            .unify()
+            .or(catalog::route(catalog))
+            .unify()
+            .or(reserved)
+            .unify()
+            .or(site::route(site))
+            .unify()
+            .boxed();
+        Ok(Self {
+            shared: Arc::new(Shared {
+                routes,
+                access_log,
+                end,
+                connections: TaskTracker::new(),
+                _temporary: temporary,
+            }),
+        })
+    }
+
+    /// Takes connections until `shutdown`, then gives those that are busy a moment to end.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut shutdown => break,
+            };
+            match accepted {
+                Ok((stream, remote)) => {
+                    let _ = stream.set_nodelay(true);
+                    tokio::spawn(self.clone().connection(stream, remote));
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: it gets no better by hurrying.
+                    tracing::warn!("cannot accept: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        self.close().await;
+    }
+
+    /// Ends all connections: at once those that are idle, and sockets; after a moment the others.
+    pub async fn close(&self) {
+        self.shared.end.cancel();
+        self.shared.connections.close();
+        let _ = tokio::time::timeout(GRACE, self.shared.connections.wait()).await;
+    }
+
+    /// Serves one connection to its end.
+    pub async fn connection<S>(self, stream: S, remote: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Shared {
+            routes,
+            access_log,
+            end,
+            connections,
+            ..
+        } = &*self.shared;
+        let warp = TowerToHyperService::new(warp::service(routes.clone()));
+        let service = service_fn(|mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(remote);
+            let line = access_log
+                .clone()
+                .map(|log| Line::begin(log, remote, &request));
+            let answer = warp.call(request);
+            async move {
+                let response = answer.await?;
+                let status = response.status();
+                Ok::<_, std::convert::Infallible>(response.map(|body| match line {
+                    Some(line) => line.count(status, body),
+                    None => Counted::not(body),
+                }))
+            }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_buf_size(CONNECTION_BUFFER);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let serving = async {
+            let mut connection = std::pin::pin!(connection);
+            let result = tokio::select! {
+                result = connection.as_mut() => result,
+                () = end.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = result {
+                tracing::debug!("connection of {remote}: {error}");
+            }
+        };
+        connections.track_future(serving).await;
+    }
+}
+
+/// Opens a server and runs it until `shutdown`.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Unable> {
+    Server::open(config)?.run(listener, shutdown).await;
+    Ok(())
+}

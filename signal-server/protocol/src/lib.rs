@@ -5,7 +5,12 @@
 //! [`Unreadable`] that the reader skips, so that two versions work with each other. The server
 //! relays a [`Signal`] without looking into it.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor},
+};
 
 /// The version that a client states when it joins.
 pub const VERSION: u32 = 1;
@@ -50,6 +55,13 @@ pub enum ToServer {
     Heartbeat {},
     /// I leave now; nobody has to wait for my socket to time out.
     Leave {},
+}
+
+impl ToServer {
+    /// Whether a message of this [`kind`] has a meaning in this version.
+    pub fn knows(kind: &str) -> bool {
+        matches!(kind, "join" | "more" | "signal" | "heartbeat" | "leave")
+    }
 }
 
 /// From the server.
@@ -147,6 +159,33 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
     rmp_serde::from_slice(bytes).map_err(|error| Unreadable(error.to_string()))
 }
 
+/// What the sender calls a message, known here or not; `None` if it is not a message at all. With
+/// it a reader tells a later version, which it ignores, from garbage.
+pub fn kind(bytes: &[u8]) -> Option<String> {
+    struct Kind(String);
+    struct OneEntry;
+    impl<'de> Visitor<'de> for OneEntry {
+        type Value = Kind;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map of one kind to its fields")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
+            let first = map.next_entry::<String, IgnoredAny>()?;
+            let more = map.next_entry::<IgnoredAny, IgnoredAny>()?;
+            match (first, more) {
+                (Some((kind, _)), None) => Ok(Kind(kind)),
+                _ => Err(A::Error::custom("not one entry")),
+            }
+        }
+    }
+    impl<'de> Deserialize<'de> for Kind {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            from.deserialize_map(OneEntry)
+        }
+    }
+    decode::<Kind>(bytes).ok().map(|kind| kind.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +215,48 @@ mod tests {
             mood: 3,
         });
         assert_eq!(decode(&bytes), Ok(ToClient::Gone { peer: "ab".into() }));
+    }
+
+    #[test]
+    fn kind_is_told_without_knowing_it_and_garbage_has_none() {
+        #[derive(Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum Later {
+            Dance { with: Vec<u8> },
+        }
+        let told = kind(&encode(&Later::Dance { with: vec![1; 9] }));
+        assert_eq!(told.as_deref(), Some("dance"));
+        for message in [
+            ToServer::Join {
+                version: 1,
+                page: "/".into(),
+                want: 1,
+                ticket: None,
+            },
+            ToServer::More { want: 1 },
+            ToServer::Signal {
+                to: "ab".into(),
+                signal: Signal::Candidate {
+                    candidate: String::new(),
+                    mid: None,
+                    line: None,
+                },
+            },
+            ToServer::Heartbeat {},
+            ToServer::Leave {},
+        ] {
+            assert!(ToServer::knows(&kind(&encode(&message)).unwrap()));
+        }
+        assert!(!ToServer::knows("dance"));
+        for garbage in [
+            &[0xc1, 0xff][..],
+            &[0x80],
+            &[0x82, 0xa1, b'a'],
+            b"hello",
+            &[],
+        ] {
+            assert_eq!(kind(garbage), None);
+        }
     }
 
     #[test]

@@ -1,0 +1,489 @@
+//! Who is offered to whom, and who may talk to whom through the server.
+//!
+//! Pure: no sockets, no clock, no randomness of its own. The server drives it with real sockets, the
+//! simulator with ten thousand made-up ones: tell it what happened ([`Matchmaker::open`],
+//! [`Matchmaker::receive`], [`Matchmaker::closed`], [`Matchmaker::tick`]), then do what it put into
+//! the list of [`Output`]s, in order. Times are in milliseconds, of any clock that does not go back.
+//!
+//! Peers are paired within one origin, first with those on the same page, then with the rest of the
+//! site, and those with the fewest links first, so that load spreads. Two peers of which one was
+//! offered to the other have a link; only over a link does the server relay.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use fugitive_signal::{HEARTBEAT_SECONDS, IceServer, ToClient, ToServer};
+use rand::{Rng, RngExt};
+
+use crate::ticket::{Id, Tickets};
+
+/// The most peers that are offered at once.
+pub const MOST_OFFERED: usize = 16;
+/// The most links of one peer: as many of a site's visitors can one visitor get to know.
+const MOST_LINKS: usize = 256;
+/// The longest path of a page, in bytes.
+const LONGEST_PAGE: usize = 2048;
+/// After so much silence a client is taken for gone, in milliseconds.
+const SILENCE: u64 = 3 * HEARTBEAT_SECONDS as u64 * 1000;
+/// A connection that has not joined by then is closed, in milliseconds.
+const UNJOINED: u64 = 10_000;
+/// Messages that a client may send at once; setting up sixteen connections takes some 400.
+const BURST: u64 = 1000;
+/// Messages a second that it may send on and on.
+const RATE: u64 = 50;
+/// For so long after a peer left, its return with a ticket finds its old links, in milliseconds.
+const REMEMBERED: u64 = 30_000;
+/// The most peers that are remembered so.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// One connection to the server; the driver numbers them and never uses a number twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Conn(pub u64);
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send it.
+    Send {
+        /// On which connection.
+        to: Conn,
+        /// What.
+        message: ToClient,
+    },
+    /// Close it. The matchmaker has forgotten it already.
+    Close {
+        /// Which connection.
+        conn: Conn,
+        /// To be told to the client and the log, in words.
+        why: &'static str,
+    },
+}
+
+/// Who dials over a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// The other was offered to us.
+    WeDial,
+    /// We were offered to the other.
+    TheyDial,
+}
+
+struct Connection {
+    origin: Arc<str>,
+    heard: u64,
+    /// Messages left, in thousandths.
+    budget: u64,
+    budget_at: u64,
+    peer: Option<Id>,
+}
+
+struct Peer {
+    conn: Conn,
+    origin: Arc<str>,
+    page: Arc<str>,
+    links: BTreeMap<Id, Link>,
+    /// Decides between peers with the same number of links.
+    lot: u32,
+}
+
+impl Peer {
+    fn rank(&self, id: Id) -> Rank {
+        Rank {
+            links: self.links.len(),
+            lot: self.lot,
+            id,
+        }
+    }
+}
+
+/// The order in which peers are offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    links: usize,
+    lot: u32,
+    id: Id,
+}
+
+#[derive(Default)]
+struct Site {
+    all: BTreeSet<Rank>,
+    pages: HashMap<Arc<str>, BTreeSet<Rank>>,
+}
+
+struct Former {
+    origin: Arc<str>,
+    links: Vec<Id>,
+    until: u64,
+}
+
+/// See the module.
+pub struct Matchmaker {
+    tickets: Tickets,
+    ice: Vec<IceServer>,
+    connections: HashMap<Conn, Connection>,
+    peers: HashMap<Id, Peer>,
+    sites: HashMap<Arc<str>, Site>,
+    formers: HashMap<Id, Former>,
+}
+
+impl Matchmaker {
+    /// With the key of the tickets and what is handed out for gathering candidates.
+    pub fn new(key: &[u8; 64], ice: Vec<IceServer>) -> Self {
+        Self {
+            tickets: Tickets::new(key),
+            ice,
+            connections: HashMap::new(),
+            peers: HashMap::new(),
+            sites: HashMap::new(),
+            formers: HashMap::new(),
+        }
+    }
+
+    /// How many have joined.
+    pub fn joined(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// A connection was opened, by a page of this origin.
+    pub fn open(&mut self, conn: Conn, origin: &str, now: u64) {
+        let origin = match self.sites.get_key_value(origin) {
+            Some((origin, _)) => origin.clone(),
+            None => origin.into(),
+        };
+        let connection = Connection {
+            origin,
+            heard: now,
+            budget: BURST * 1000,
+            budget_at: now,
+            peer: None,
+        };
+        self.connections.insert(conn, connection);
+    }
+
+    /// Something came: a sign of life, and one message less of what the client may send. `false`
+    /// if that was one too many, or the connection is not known any more.
+    pub fn heard(&mut self, conn: Conn, now: u64, out: &mut Vec<Output>) -> bool {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return false;
+        };
+        connection.heard = now;
+        let earned = now.saturating_sub(connection.budget_at) * RATE;
+        connection.budget_at = now;
+        connection.budget = (connection.budget + earned).min(BURST * 1000);
+        match connection.budget.checked_sub(1000) {
+            Some(rest) => {
+                connection.budget = rest;
+                true
+            }
+            None => {
+                self.close(conn, "too many messages", now, out);
+                false
+            }
+        }
+    }
+
+    /// A message came that was accepted by [`Matchmaker::heard`].
+    pub fn receive(
+        &mut self,
+        conn: Conn,
+        message: ToServer,
+        now: u64,
+        rng: &mut impl Rng,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        match (message, connection.peer) {
+            (ToServer::Join { version: 0, .. }, _) => {
+                self.close(conn, "there is no version 0", now, out);
+            }
+            (
+                ToServer::Join {
+                    page, want, ticket, ..
+                },
+                None,
+            ) => self.join(conn, &page, want, ticket, now, rng, out),
+            (ToServer::Join { .. }, Some(_)) => refuse(conn, "joined already", out),
+            (ToServer::More { want }, Some(id)) => {
+                let peers = self.offer(id, want, Vec::new(), rng);
+                send(
+                    conn,
+                    ToClient::Offered {
+                        peers: names(&peers),
+                    },
+                    out,
+                );
+            }
+            (ToServer::Signal { to, signal }, Some(id)) => {
+                let to = to.parse().ok().filter(|to| self.linked(id, *to));
+                match to.and_then(|to| self.peers.get(&to)) {
+                    Some(peer) => {
+                        let from = id.to_string();
+                        send(peer.conn, ToClient::Signal { from, signal }, out);
+                    }
+                    None => refuse(conn, "no such peer was offered to you, or you to it", out),
+                }
+            }
+            (ToServer::Leave {}, _) => self.close(conn, "as you wish", now, out),
+            (ToServer::Heartbeat {}, _) => {}
+            (ToServer::More { .. } | ToServer::Signal { .. }, None) => {
+                self.close(conn, "the first message must be a join", now, out);
+            }
+        }
+    }
+
+    /// A connection is gone, whoever closed it.
+    pub fn closed(&mut self, conn: Conn, now: u64, out: &mut Vec<Output>) {
+        if let Some(id) = self.connections.remove(&conn).and_then(|c| c.peer) {
+            self.leave(id, now, out);
+        }
+    }
+
+    /// Closes what has been silent for too long. Call it every few seconds.
+    pub fn tick(&mut self, now: u64, out: &mut Vec<Output>) {
+        let mut late: Vec<(Conn, &'static str)> = self
+            .connections
+            .iter()
+            .filter_map(|(conn, connection)| {
+                let silent = now.saturating_sub(connection.heard);
+                match connection.peer {
+                    Some(_) if silent >= SILENCE => Some((*conn, "nothing heard for too long")),
+                    None if silent >= UNJOINED => Some((*conn, "no join")),
+                    _ => None,
+                }
+            })
+            .collect();
+        late.sort_unstable();
+        for (conn, why) in late {
+            self.close(conn, why, now, out);
+        }
+        self.formers.retain(|_, former| former.until > now);
+    }
+
+    /// The same message to all that have joined.
+    pub fn tell_all(&self, message: &ToClient, out: &mut Vec<Output>) {
+        let mut conns: Vec<Conn> = self.peers.values().map(|peer| peer.conn).collect();
+        conns.sort_unstable();
+        for conn in conns {
+            send(conn, message.clone(), out);
+        }
+    }
+
+    fn close(&mut self, conn: Conn, why: &'static str, now: u64, out: &mut Vec<Output>) {
+        out.push(Output::Close { conn, why });
+        self.closed(conn, now, out);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "time and rng are arguments here")]
+    fn join(
+        &mut self,
+        conn: Conn,
+        page: &str,
+        want: u16,
+        ticket: Option<String>,
+        now: u64,
+        rng: &mut impl Rng,
+        out: &mut Vec<Output>,
+    ) {
+        if page.len() > LONGEST_PAGE {
+            return self.close(conn, "the page's path is too long", now, out);
+        }
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        let origin = connection.origin.clone();
+        let resumed = ticket.and_then(|ticket| self.tickets.check(&ticket, &origin, now));
+        let id = resumed.unwrap_or_else(|| Id(rng.random()));
+
+        // Whom it knew before it navigated: they hold what it may want, and it can dial them.
+        let known: Vec<Id> = match self.peers.get(&id) {
+            // Its old page still has a socket; nobody needs to hear that it went.
+            Some(peer) => {
+                let (old, links) = (peer.conn, peer.links.keys().copied().collect());
+                self.connections.remove(&old);
+                out.push(Output::Close {
+                    conn: old,
+                    why: "you came back elsewhere",
+                });
+                self.unrank(id);
+                links
+            }
+            None => match self.formers.remove(&id) {
+                Some(former) if former.origin == origin => former.links,
+                _ => Vec::new(),
+            },
+        };
+        let links = match self.peers.remove(&id) {
+            Some(peer) => peer.links,
+            None => BTreeMap::new(),
+        };
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.peer = Some(id);
+        }
+        let page = self
+            .sites
+            .get(&origin)
+            .and_then(|site| site.pages.get_key_value(page))
+            .map_or_else(|| page.into(), |(page, _)| page.clone());
+        let peer = Peer {
+            conn,
+            origin: origin.clone(),
+            page,
+            links,
+            lot: rng.random(),
+        };
+        self.peers.insert(id, peer);
+        self.rank(id);
+
+        let welcome = ToClient::Welcome {
+            id: id.to_string(),
+            ticket: self.tickets.issue(id, &origin, now),
+            ice: self.ice.clone(),
+        };
+        send(conn, welcome, out);
+        let peers = self.offer(id, want, known, rng);
+        send(
+            conn,
+            ToClient::Offered {
+                peers: names(&peers),
+            },
+            out,
+        );
+    }
+
+    /// Links `id` to others that it is to dial: first to those given, then to strangers on the same
+    /// page, then on the same site, then once more to whom it was to dial before.
+    fn offer(&mut self, id: Id, want: u16, first: Vec<Id>, rng: &mut impl Rng) -> Vec<Id> {
+        let want = usize::from(want).min(MOST_OFFERED);
+        let Some(peer) = self.peers.get(&id) else {
+            return Vec::new();
+        };
+        let same_origin = |other: &Id| {
+            self.peers
+                .get(other)
+                .is_some_and(|other| other.origin == peer.origin)
+        };
+        let mut chosen: Vec<Id> = first.into_iter().filter(same_origin).take(want).collect();
+        let room = MOST_LINKS.saturating_sub(peer.links.len());
+        if let Some(site) = self.sites.get(&peer.origin) {
+            let page = site.pages.get(&peer.page).into_iter().flatten();
+            let strangers = page
+                .chain(&site.all)
+                .filter(|rank| rank.links < MOST_LINKS)
+                .map(|rank| rank.id)
+                .filter(|other| *other != id && !peer.links.contains_key(other));
+            let mut found = 0;
+            for other in strangers {
+                if chosen.len() >= want || found >= room {
+                    break;
+                }
+                if !chosen.contains(&other) {
+                    chosen.push(other);
+                    found += 1;
+                }
+            }
+        }
+        let again = peer.links.iter().filter(|(_, link)| **link == Link::WeDial);
+        for (other, _) in again {
+            if chosen.len() >= want {
+                break;
+            }
+            if !chosen.contains(other) {
+                chosen.push(*other);
+            }
+        }
+        for other in &chosen {
+            self.link(id, *other, rng);
+        }
+        chosen
+    }
+
+    fn link(&mut self, from: Id, to: Id, rng: &mut impl Rng) {
+        for (id, other, link) in [(from, to, Link::WeDial), (to, from, Link::TheyDial)] {
+            self.unrank(id);
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.links.insert(other, link);
+                peer.lot = rng.random();
+            }
+            self.rank(id);
+        }
+    }
+
+    fn linked(&self, a: Id, b: Id) -> bool {
+        self.peers
+            .get(&a)
+            .is_some_and(|peer| peer.links.contains_key(&b))
+    }
+
+    fn leave(&mut self, id: Id, now: u64, out: &mut Vec<Output>) {
+        self.unrank(id);
+        let Some(peer) = self.peers.remove(&id) else {
+            return;
+        };
+        for other in peer.links.keys() {
+            self.unrank(*other);
+            if let Some(neighbour) = self.peers.get_mut(other) {
+                neighbour.links.remove(&id);
+                let peer = id.to_string();
+                send(neighbour.conn, ToClient::Gone { peer }, out);
+            }
+            self.rank(*other);
+        }
+        if !peer.links.is_empty() && self.formers.len() < MOST_REMEMBERED {
+            let former = Former {
+                origin: peer.origin,
+                links: peer.links.into_keys().collect(),
+                until: now + REMEMBERED,
+            };
+            self.formers.insert(id, former);
+        }
+    }
+
+    fn rank(&mut self, id: Id) {
+        if let Some(peer) = self.peers.get(&id) {
+            let rank = peer.rank(id);
+            let site = self.sites.entry(peer.origin.clone()).or_default();
+            site.all.insert(rank);
+            site.pages
+                .entry(peer.page.clone())
+                .or_default()
+                .insert(rank);
+        }
+    }
+
+    /// Must come before anything that a rank is made of changes.
+    fn unrank(&mut self, id: Id) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        let rank = peer.rank(id);
+        let Some(site) = self.sites.get_mut(&peer.origin) else {
+            return;
+        };
+        site.all.remove(&rank);
+        if let Some(page) = site.pages.get_mut(&peer.page) {
+            page.remove(&rank);
+            if page.is_empty() {
+                site.pages.remove(&peer.page);
+            }
+        }
+        if site.all.is_empty() {
+            self.sites.remove(&peer.origin);
+        }
+    }
+}
+
+fn names(ids: &[Id]) -> Vec<String> {
+    ids.iter().map(Id::to_string).collect()
+}
+
+fn send(to: Conn, message: ToClient, out: &mut Vec<Output>) {
+    out.push(Output::Send { to, message });
+}
+
+fn refuse(to: Conn, why: &str, out: &mut Vec<Output>) {
+    send(to, ToClient::Refused { why: why.into() }, out);
+}

@@ -1,0 +1,300 @@
+//! `/fugitive/signal`: sockets around the matchmaker.
+//!
+//! Each client has a queue to it, bounded in bytes; one that does not read is dropped, and so is
+//! one that sends what is not a message. Nothing that one client does makes another wait.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use fugitive_signal::{IceServer, MAX_MESSAGE, ToClient, ToServer};
+use futures_util::{SinkExt, StreamExt, stream::SplitSink};
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use warp::{
+    Filter, Rejection, Reply,
+    http::StatusCode,
+    reply::Response,
+    ws::{Message, WebSocket},
+};
+
+use crate::{
+    entity,
+    matchmaker::{Conn, Matchmaker, Output},
+};
+
+/// What may wait to be sent to one client, in bytes.
+const QUEUE: usize = 1 << 20;
+/// What a waiting message takes beside its bytes.
+const MESSAGE: usize = 64;
+/// How long a client that is being closed has to read why.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How often silence is looked for.
+const TICK: Duration = Duration::from_secs(1);
+/// The longest `Origin`, in bytes.
+const LONGEST_ORIGIN: usize = 512;
+
+/// The way to one client.
+struct Outgoing {
+    queue: mpsc::UnboundedSender<Message>,
+    waiting: Arc<AtomicUsize>,
+    /// Ends both halves of the socket at once.
+    cut: CancellationToken,
+    remote: SocketAddr,
+}
+
+impl Outgoing {
+    /// `false` if the client has not read what was sent before.
+    fn send(&self, message: Message) -> bool {
+        let size = message.as_bytes().len() + MESSAGE;
+        self.waiting.fetch_add(size, Ordering::Relaxed) + size <= QUEUE
+            && self.queue.send(message).is_ok()
+    }
+}
+
+struct State {
+    matchmaker: Matchmaker,
+    outgoing: HashMap<Conn, Outgoing>,
+    rng: StdRng,
+    next: u64,
+}
+
+/// All clients that are connected.
+#[derive(Clone)]
+pub struct Signalling {
+    state: Arc<Mutex<State>>,
+    /// The monotonic clock, and what it is added to.
+    begun: (Instant, Duration),
+    end: CancellationToken,
+}
+
+impl Signalling {
+    /// Works until `end`.
+    pub fn new(ice: Vec<IceServer>, end: CancellationToken) -> Self {
+        let mut rng = StdRng::from_rng(&mut rand::rng());
+        let key = rand::RngExt::random(&mut rng);
+        let state = State {
+            matchmaker: Matchmaker::new(&key, ice),
+            outgoing: HashMap::new(),
+            rng,
+            next: 0,
+        };
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let signalling = Self {
+            state: Arc::new(Mutex::new(state)),
+            begun: (Instant::now(), since_epoch.unwrap_or_default()),
+            end,
+        };
+        let ticking = signalling.clone();
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(TICK);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {
+                        let now = ticking.now();
+                        ticking.with(|state, out| state.matchmaker.tick(now, out));
+                    }
+                    () = ticking.end.cancelled() => return,
+                }
+            }
+        });
+        signalling
+    }
+
+    /// Tells all clients that there is a new manifest.
+    pub fn manifest_changed(&self) {
+        self.with(|state, out| state.matchmaker.tell_all(&ToClient::Manifest {}, out));
+    }
+
+    fn now(&self) -> u64 {
+        (self.begun.1 + self.begun.0.elapsed()).as_millis() as u64
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the matchmaker, and then what it says.
+    fn with<T>(&self, what: impl FnOnce(&mut State, &mut Vec<Output>) -> T) -> T {
+        let now = self.now();
+        let mut state = self.lock();
+        let mut out = Vec::new();
+        let result = what(&mut state, &mut out);
+        while !out.is_empty() {
+            for output in std::mem::take(&mut out) {
+                match output {
+                    Output::Send { to, message } => {
+                        let message = Message::binary(fugitive_signal::encode(&message));
+                        let sent = state
+                            .outgoing
+                            .get(&to)
+                            .map(|outgoing| outgoing.send(message));
+                        if sent == Some(false)
+                            && let Some(outgoing) = state.outgoing.remove(&to)
+                        {
+                            tracing::warn!("signal: dropped {}: it does not read", outgoing.remote);
+                            outgoing.cut.cancel();
+                            state.matchmaker.closed(to, now, &mut out);
+                        }
+                    }
+                    Output::Close { conn, why } => {
+                        if let Some(outgoing) = state.outgoing.remove(&conn) {
+                            tracing::info!("signal: closed {}: {why}", outgoing.remote);
+                            say_goodbye(&outgoing, why);
+                        }
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    /// Closes a connection for a reason that the matchmaker does not know about.
+    fn drop_client(&self, conn: Conn, why: &str) {
+        let now = self.now();
+        self.with(|state, out| {
+            if let Some(outgoing) = state.outgoing.remove(&conn) {
+                tracing::warn!("signal: closed {}: {why}", outgoing.remote);
+                say_goodbye(&outgoing, why);
+            }
+            state.matchmaker.closed(conn, now, out);
+        });
+    }
+
+    async fn serve(self, socket: WebSocket, origin: String, remote: SocketAddr) {
+        let (sink, mut stream) = socket.split();
+        let (queue, to_send) = mpsc::unbounded_channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let cut = self.end.child_token();
+        let now = self.now();
+        let conn = self.with(|state, _| {
+            state.next += 1;
+            let conn = Conn(state.next);
+            state.matchmaker.open(conn, &origin, now);
+            let outgoing = Outgoing {
+                queue,
+                waiting: waiting.clone(),
+                cut: cut.clone(),
+                remote,
+            };
+            state.outgoing.insert(conn, outgoing);
+            conn
+        });
+        tracing::debug!("signal: {remote} connected from {origin}");
+        let writer = tokio::spawn(write(sink, to_send, waiting, cut.clone()));
+        loop {
+            let message = tokio::select! {
+                message = stream.next() => message,
+                () = cut.cancelled() => break,
+            };
+            let message = match message {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    self.drop_client(conn, &error.to_string());
+                    break;
+                }
+                None => break,
+            };
+            if message.is_close() {
+                break;
+            }
+            let now = self.now();
+            if !self.with(|state, out| state.matchmaker.heard(conn, now, out)) {
+                break;
+            }
+            if message.is_ping() || message.is_pong() {
+                continue;
+            }
+            let bytes = message.as_bytes();
+            match fugitive_signal::decode::<ToServer>(bytes) {
+                Ok(_) if message.is_text() => {
+                    self.drop_client(conn, "text where MessagePack should be");
+                    break;
+                }
+                Ok(message) => self.with(|state, out| {
+                    let State {
+                        matchmaker, rng, ..
+                    } = state;
+                    matchmaker.receive(conn, message, now, rng, out);
+                }),
+                Err(error) => match fugitive_signal::kind(bytes) {
+                    Some(kind) if !ToServer::knows(&kind) => {
+                        tracing::debug!("signal: {remote} says {kind:?}, which is ignored");
+                    }
+                    _ => {
+                        self.drop_client(conn, &error.to_string());
+                        break;
+                    }
+                },
+            }
+        }
+        let now = self.now();
+        self.with(|state, out| {
+            state.outgoing.remove(&conn);
+            state.matchmaker.closed(conn, now, out);
+        });
+        // The queue has no sender any more: the writer ends when it has sent what is in it.
+        if tokio::time::timeout(FAREWELL, writer).await.is_err() {
+            cut.cancel();
+        }
+        tracing::debug!("signal: {remote} is gone");
+    }
+}
+
+fn say_goodbye(outgoing: &Outgoing, why: &str) {
+    let refused = ToClient::Refused { why: why.into() };
+    outgoing.send(Message::binary(fugitive_signal::encode(&refused)));
+    outgoing.send(Message::close_with(1008_u16, String::new()));
+}
+
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut queue: mpsc::UnboundedReceiver<Message>,
+    waiting: Arc<AtomicUsize>,
+    cut: CancellationToken,
+) {
+    let sending = async {
+        while let Some(message) = queue.recv().await {
+            let size = message.as_bytes().len() + MESSAGE;
+            if sink.send(message).await.is_err() {
+                break;
+            }
+            waiting.fetch_sub(size, Ordering::Relaxed);
+        }
+        let _ = sink.close().await;
+    };
+    tokio::select! {
+        () = sending => {}
+        () = cut.cancelled() => {}
+    }
+}
+
+/// The WebSocket. A handshake without `Origin` is refused: it says within what peers are paired.
+pub fn route(
+    signalling: Signalling,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    warp::path!("fugitive" / "signal")
+        .and(warp::ws())
+        .and(warp::header::optional::<String>("origin"))
+        .and(warp::ext::get::<SocketAddr>())
+        .map(
+            move |ws: warp::ws::Ws, origin: Option<String>, remote: SocketAddr| {
+                let signalling = signalling.clone();
+                match origin {
+                    Some(origin) if origin != "null" && origin.len() <= LONGEST_ORIGIN => ws
+                        .max_message_size(MAX_MESSAGE)
+                        .max_frame_size(MAX_MESSAGE)
+                        .on_upgrade(move |socket| signalling.serve(socket, origin, remote))
+                        .into_response(),
+                    _ => entity::bare(StatusCode::FORBIDDEN),
+                }
+            },
+        )
+}

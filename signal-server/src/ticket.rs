@@ -1,0 +1,123 @@
+//! Tickets: with one, a client that comes back after a navigation stays who it was.
+//!
+//! A ticket is `id.expiry.mac`, the MAC over the id, the expiry and the origin. Peers know each
+//! other's ids; without the server's key none can come back as another.
+
+use std::{fmt, str::FromStr};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// How long a ticket is good for, in milliseconds.
+const LIFE: u64 = 60 * 60 * 1000;
+
+/// A peer, in fewer bytes than the 32 hex digits it is called by on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(pub [u8; 16]);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// Not 32 lower-case hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a peer id")]
+pub struct BadId;
+
+impl FromStr for Id {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() != 32 || !text.bytes().all(digit) {
+            return Err(BadId);
+        }
+        let number = u128::from_str_radix(text, 16).map_err(|_| BadId)?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+/// Issues and checks tickets.
+#[derive(Clone)]
+pub struct Tickets {
+    mac: Hmac<Sha256>,
+}
+
+impl Tickets {
+    /// Whoever knows the key can be anybody.
+    pub fn new(key: &[u8; 64]) -> Self {
+        Self {
+            mac: Hmac::new(key.into()),
+        }
+    }
+
+    /// A ticket for this peer of this origin. Time is in milliseconds.
+    pub fn issue(&self, id: Id, origin: &str, now: u64) -> String {
+        let expiry = now + LIFE;
+        let mac = self.sign(id, origin, expiry).finalize().into_bytes();
+        format!("{id}.{expiry:x}.{}", hex(&mac))
+    }
+
+    /// Who shows this ticket; `None` if it is forged, too old, or of another origin.
+    pub fn check(&self, ticket: &str, origin: &str, now: u64) -> Option<Id> {
+        let mut parts = ticket.splitn(3, '.');
+        let id: Id = parts.next()?.parse().ok()?;
+        let expiry = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let mac = unhex(parts.next()?)?;
+        self.sign(id, origin, expiry).verify_slice(&mac).ok()?;
+        (expiry > now).then_some(id)
+    }
+
+    fn sign(&self, id: Id, origin: &str, expiry: u64) -> Hmac<Sha256> {
+        let mut mac = self.mac.clone();
+        mac.update(&id.0);
+        mac.update(&expiry.to_be_bytes());
+        mac.update(origin.as_bytes());
+        mac
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    (0..32)
+        .map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticket_is_good_for_its_peer_and_origin_and_for_an_hour() {
+        let tickets = Tickets::new(&[1; 64]);
+        let id = Id([7; 16]);
+        let ticket = tickets.issue(id, "https://a", 1000);
+        assert_eq!(tickets.check(&ticket, "https://a", 2000), Some(id));
+        assert_eq!(tickets.check(&ticket, "https://b", 2000), None);
+        assert_eq!(tickets.check(&ticket, "https://a", 1000 + LIFE), None);
+    }
+
+    #[test]
+    fn changed_ticket_and_one_of_another_key_are_refused() {
+        let tickets = Tickets::new(&[1; 64]);
+        let ticket = tickets.issue(Id([7; 16]), "o", 0);
+        for position in [0, 34, ticket.len() - 1] {
+            let mut forged = ticket.clone().into_bytes();
+            forged[position] = if forged[position] == b'0' { b'1' } else { b'0' };
+            let forged = String::from_utf8(forged).unwrap();
+            assert_eq!(tickets.check(&forged, "o", 1), None, "{forged}");
+        }
+        assert_eq!(Tickets::new(&[2; 64]).check(&ticket, "o", 1), None);
+        for garbage in ["", ".", "..", "a.b.c", "\u{fc}.1.\u{fc}"] {
+            assert_eq!(tickets.check(garbage, "o", 1), None);
+        }
+    }
+}
