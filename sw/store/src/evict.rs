@@ -1,52 +1,58 @@
 //! Making room: whole contents go, least recently used first, with all that belongs to them.
+//!
+//! Where the disk is full the browser refuses every transaction that puts anything, however much it
+//! deletes: what is evicted then is counted afterwards.
 
 use fugitive_core::content::ContentId;
+use futures_util::future::{join, join3};
 use rexie::{KeyRange, Transaction};
 use wasm_bindgen::JsValue;
 
 use crate::{
-    Content, MAX_CONTENTS, Store, StoreError,
-    database::{
-        BLOCKS, BY_ID, BY_USE, CONTENTS, EVERYTHING, OUTBOARDS, RESOURCES, block_range,
-        content_key, delete, finish,
+    Content, MAX_CONTENTS, StoreError,
+    connection::{
+        BLOCKS, BY_ID, CONTENTS, Connection, META, OUTBOARDS, RESOURCES, block_range, content_key,
+        delete,
     },
     meta::Usage,
-    read,
 };
 
 /// Contents that one transaction evicts; requests of pages wait for its end.
-const AT_ONCE: u32 = 32;
+const AT_ONCE: usize = 32;
 /// When something must go, this part of the budget is freed, so that not every write must evict.
 const SPARE_PART: u64 = 16;
 
-impl Store {
-    /// Evicts what was used longest ago until `bytes` more fit into the budget, and says what went.
-    /// Several transactions.
-    pub async fn make_room(&self, bytes: u64) -> Result<Vec<ContentId>, StoreError> {
+/// A content that could go.
+struct Candidate {
+    key: JsValue,
+    /// None if its record cannot be read.
+    id: Option<ContentId>,
+    used: f64,
+    kept: u64,
+}
+
+/// Whether an eviction is counted in the transaction that deletes.
+#[derive(Clone, Copy, PartialEq)]
+enum Counted {
+    Now,
+    Later,
+}
+
+impl Connection {
+    pub(crate) async fn make_room(&self, bytes: u64) -> Result<Vec<ContentId>, StoreError> {
         let target = Usage {
-            bytes: self.0.budget.get().saturating_sub(bytes),
+            bytes: self.budget.get().saturating_sub(bytes),
             contents: MAX_CONTENTS,
         };
-        self.evict_to(target, None).await
+        self.evict_to(target, None, Counted::Now).await
     }
 
-    /// Removes a content, and the responses and the hash tree that belong to it.
-    pub async fn remove(&self, id: &ContentId) -> Result<(), StoreError> {
-        let transaction = self.writing(EVERYTHING)?;
-        let outcome = async {
-            let mut usage = Usage::get(&transaction).await?;
-            let key = content_key(id);
-            if let Some(content) = read::content(&transaction, key.clone()).await? {
-                usage.less(content.kept);
-            }
-            drop_content(&transaction, key).await?;
-            usage.put(&transaction).await?;
-            Ok(usage)
+    pub(crate) async fn remove(&self, id: &ContentId) -> Result<(), StoreError> {
+        let key = content_key(id);
+        match self.drop_contents(&[&key], Counted::Now).await {
+            Err(StoreError::Quota) => self.drop_contents(&[&key], Counted::Later).await,
+            outcome => outcome,
         }
-        .await;
-        let usage = finish(transaction, outcome).await?;
-        self.0.usage.set(Some(usage));
-        Ok(())
     }
 
     /// Evicts if `bytes` more of content `except` would not fit into the budget.
@@ -55,11 +61,11 @@ impl Store {
         bytes: u64,
         except: &ContentId,
     ) -> Result<Vec<ContentId>, StoreError> {
-        let usage = match self.0.usage.get() {
+        let usage = match self.usage.get() {
             Some(usage) => usage,
             None => self.look_at_usage().await?,
         };
-        let budget = self.0.budget.get();
+        let budget = self.budget.get();
         if usage.bytes.saturating_add(bytes) <= budget && usage.contents < MAX_CONTENTS {
             return Ok(Vec::new());
         }
@@ -67,95 +73,142 @@ impl Store {
             bytes: budget.saturating_sub(bytes + budget / SPARE_PART),
             contents: MAX_CONTENTS - MAX_CONTENTS / SPARE_PART as u32,
         };
-        self.evict_to(target, Some(except)).await
+        self.evict_to(target, Some(except), Counted::Now).await
     }
 
-    /// Evicts because the browser has no room for `bytes` more, whatever the budget is.
+    /// Evicts because the browser has no room for `bytes` more, whatever the budget is. Call
+    /// [`Connection::count`] when there is room again.
     pub(crate) async fn give_back(
         &self,
         bytes: u64,
         except: &ContentId,
     ) -> Result<Vec<ContentId>, StoreError> {
-        let usage = self.look_at_usage().await?;
+        let (_, usage) = census(&self.reading(&[CONTENTS])?).await?;
+        let less = bytes.max(usage.bytes / SPARE_PART);
         let target = Usage {
-            bytes: usage
-                .bytes
-                .saturating_sub(bytes.max(usage.bytes / SPARE_PART)),
+            bytes: usage.bytes.saturating_sub(less),
             contents: usage.contents,
         };
-        self.evict_to(target, Some(except)).await
+        self.evict_to(target, Some(except), Counted::Later).await
+    }
+
+    /// Counts anew what is held.
+    pub(crate) async fn count(&self) -> Result<(), StoreError> {
+        let transaction = self.writing(&[CONTENTS, META])?;
+        let outcome = async {
+            let (_, usage) = census(&transaction).await?;
+            usage.put(&transaction).await?;
+            Ok(usage)
+        }
+        .await;
+        let usage = self.finish(transaction, outcome).await?;
+        self.usage.set(Some(usage));
+        Ok(())
     }
 
     async fn evict_to(
         &self,
         target: Usage,
         except: Option<&ContentId>,
+        counted: Counted,
     ) -> Result<Vec<ContentId>, StoreError> {
-        let mut evicted = Vec::new();
-        loop {
-            let transaction = self.writing(EVERYTHING)?;
-            let outcome = evict(&transaction, target, except).await;
-            let (some, usage, done) = finish(transaction, outcome).await?;
-            self.0.usage.set(Some(usage));
-            evicted.extend(some);
-            if done {
-                return Ok(evicted);
-            }
+        let transaction = self.reading(&[CONTENTS, META])?;
+        let (there, noted) = join(census(&transaction), Usage::get(&transaction)).await;
+        let (mut candidates, mut usage) = there?;
+        if usage != noted? && counted == Counted::Now {
+            // An eviction that was to be counted later never was.
+            self.count().await?;
         }
+        candidates.retain(|one| one.id.is_none() || one.id.as_ref() != except);
+        candidates.sort_by(|a, b| a.used.total_cmp(&b.used));
+        let going = candidates.iter().take_while(|one| {
+            let more = usage.bytes > target.bytes || usage.contents > target.contents;
+            usage.less(one.kept);
+            more
+        });
+        let going: Vec<_> = going.collect();
+        let mut evicted = Vec::with_capacity(going.len());
+        for some in going.chunks(AT_ONCE) {
+            let keys: Vec<_> = some.iter().map(|one| &one.key).collect();
+            self.drop_contents(&keys, counted).await?;
+            evicted.extend(some.iter().filter_map(|one| one.id));
+        }
+        Ok(evicted)
+    }
+
+    /// Removes contents and all that belongs to them.
+    async fn drop_contents(&self, keys: &[&JsValue], counted: Counted) -> Result<(), StoreError> {
+        let stores = [RESOURCES, CONTENTS, BLOCKS, OUTBOARDS, META];
+        let to = stores.len() - usize::from(counted == Counted::Later);
+        let transaction = self.writing(&stores[..to])?;
+        let outcome = drop_each(&transaction, keys, counted).await;
+        let usage = self.finish(transaction, outcome).await?;
+        self.usage.set(usage);
+        Ok(())
     }
 }
 
-/// Evicts some contents: which, what is left, and whether that is enough or all that can be done.
-async fn evict(
+async fn drop_each(
     transaction: &Transaction,
-    target: Usage,
-    except: Option<&ContentId>,
-) -> Result<(Vec<ContentId>, Usage, bool), StoreError> {
-    let enough = |usage: &Usage| usage.bytes <= target.bytes && usage.contents <= target.contents;
-    let mut usage = Usage::get(transaction).await?;
-    let mut evicted = Vec::new();
-    if enough(&usage) {
-        return Ok((evicted, usage, true));
+    keys: &[&JsValue],
+    counted: Counted,
+) -> Result<Option<Usage>, StoreError> {
+    let resources = transaction.store(RESOURCES)?;
+    let contents = transaction.store(CONTENTS)?;
+    let mut usage = None;
+    if counted == Counted::Now {
+        usage = Some(Usage::get(transaction).await?);
     }
-    let oldest = transaction.store(CONTENTS)?.index(BY_USE)?;
-    let keys = oldest.get_all_keys(None, Some(AT_ONCE)).await?;
-    let records = oldest.get_all(None, Some(AT_ONCE)).await?;
-    let fewer = (keys.len() as u32) < AT_ONCE;
-    for (key, record) in keys.into_iter().zip(records) {
-        if enough(&usage) {
-            break;
+    for &key in keys {
+        let of_it = Some(KeyRange::only(key)?);
+        let by_id = resources.index(BY_ID)?;
+        let (urls, record) = join(by_id.get_all_keys(of_it, None), contents.get(key.clone())).await;
+        if let (Some(record), Some(usage)) = (record?, &mut usage) {
+            usage.less(read(record).map_or(0, |content| content.kept));
         }
-        let content: Option<Content> = serde_wasm_bindgen::from_value(record).ok();
-        let id = content.as_ref().map(|content| content.id);
-        if id.is_some() && id.as_ref() == except {
-            continue;
+        for url in urls? {
+            resources.delete(url).await?;
         }
-        drop_content(transaction, key).await?;
-        // A record that cannot be read goes too; what it counted is unknown.
-        usage.less(content.map_or(0, |content| content.kept));
-        evicted.extend(id);
+        let blocks = block_range(key, 0, u32::MAX)?;
+        let (blocks, outboard, content) = join3(
+            delete(transaction, BLOCKS, blocks.into()),
+            delete(transaction, OUTBOARDS, key.clone()),
+            delete(transaction, CONTENTS, key.clone()),
+        )
+        .await;
+        blocks.and(outboard).and(content)?;
     }
-    if fewer && !enough(&usage) && except.is_none() {
-        // Nothing is left.
-        usage = Usage::default();
+    if let Some(usage) = usage {
+        usage.put(transaction).await?;
     }
-    let done = fewer || enough(&usage);
-    usage.put(transaction).await?;
-    Ok((evicted, usage, done))
+    Ok(usage)
 }
 
-/// Removes all that belongs to a content.
-async fn drop_content(transaction: &Transaction, key: JsValue) -> Result<(), StoreError> {
-    let resources = transaction.store(RESOURCES)?;
-    let urls = resources
-        .index(BY_ID)?
-        .get_all_keys(Some(KeyRange::only(&key)?), None)
-        .await?;
-    for url in urls {
-        resources.delete(url).await?;
+/// All contents, and what they take.
+async fn census(transaction: &Transaction) -> Result<(Vec<Candidate>, Usage), StoreError> {
+    let contents = transaction.store(CONTENTS)?;
+    let (keys, records) = join(
+        contents.get_all_keys(None, None),
+        contents.get_all(None, None),
+    )
+    .await;
+    let mut usage = Usage::default();
+    let mut all = Vec::new();
+    for (key, record) in keys?.into_iter().zip(records?) {
+        let content = read(record);
+        let kept = content.as_ref().map_or(0, |content| content.kept);
+        usage.bytes += kept;
+        usage.contents += 1;
+        all.push(Candidate {
+            key,
+            id: content.as_ref().map(|content| content.id),
+            used: content.as_ref().map_or(0.0, |content| content.used),
+            kept,
+        });
     }
-    let blocks = block_range(&key, 0, u32::MAX)?;
-    delete(transaction, BLOCKS, blocks.into()).await?;
-    delete(transaction, OUTBOARDS, key.clone()).await?;
-    delete(transaction, CONTENTS, key).await
+    Ok((all, usage))
+}
+
+fn read(record: JsValue) -> Option<Content> {
+    serde_wasm_bindgen::from_value(record).ok()
 }

@@ -9,15 +9,14 @@
 //! match store.hit(url).await? {
 //!     Some(Hit { resource, bytes: Some(bytes), .. }) => answer(resource, bytes),
 //!     Some(Hit { resource, groups, .. }) => stream(resource, groups), // store.read(…) block by block
-//!     None => { … store.put_whole(&resource, &groups).await?; }
+//!     None => { … store.put_whole(resource, groups).await?; }
 //! }
 //! ```
 //!
-//! Every call is one transaction unless it says otherwise: it is done or it is not. A future that
-//! is dropped before its end abandons its transaction. The schema is in `README.md`.
+//! Every call is one transaction unless it says otherwise: it is done or it is not, also when
+//! nobody waits for it any more ([`Call`]). The schema is in `README.md`.
 
-mod database;
-mod error;
+mod store;
 
 mod read;
 mod write;
@@ -28,11 +27,14 @@ mod meta;
 mod block;
 mod runs;
 
+mod connection;
+mod error;
+
 use fugitive_core::content::ContentId;
 use serde::{Deserialize, Serialize};
 
-pub use database::Store;
 pub use error::StoreError;
+pub use store::{Call, Store};
 
 /// Groups that one call reads or writes at most: 16 MiB of memory.
 pub const MAX_GROUPS: u32 = 1024;
@@ -106,7 +108,8 @@ pub struct Hit {
 pub struct Stored {
     /// The runs of groups of this content that are held now.
     pub groups: Vec<(u32, u32)>,
-    /// What was evicted to make room; peers must not be told of it any more.
+    /// What was evicted to make room, for this write or one before it that failed; peers must not
+    /// be told of it any more.
     pub evicted: Vec<ContentId>,
 }
 

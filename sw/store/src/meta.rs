@@ -3,12 +3,12 @@
 
 use js_sys::Array;
 use rexie::Transaction;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::{
-    Store, StoreError,
-    database::{META, delete, finish, get, put},
+    StoreError,
+    connection::{Connection, META, delete, get, put},
 };
 
 /// Keys that begin so are the store's own.
@@ -47,53 +47,29 @@ impl Usage {
     }
 }
 
-impl Store {
-    /// Bytes that all contents together take.
-    pub async fn usage(&self) -> Result<u64, StoreError> {
-        Ok(self.look_at_usage().await?.bytes)
-    }
-
+impl Connection {
     pub(crate) async fn look_at_usage(&self) -> Result<Usage, StoreError> {
-        let transaction = self.reading(&[META])?;
-        let usage = Usage::get(&transaction).await?;
-        self.0.usage.set(Some(usage));
+        let usage = Usage::get(&self.reading(&[META])?).await?;
+        self.usage.set(Some(usage));
         Ok(usage)
     }
 
-    /// The value under `key`; nothing if there is none or it is not a `T`.
-    pub async fn meta_get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
-        let value = self.meta_get_js(key).await?;
-        Ok(value.and_then(|value| serde_wasm_bindgen::from_value(value).ok()))
-    }
-
-    /// Puts a value under `key`.
-    pub async fn meta_put<T: Serialize + ?Sized>(
-        &self,
-        key: &str,
-        value: &T,
-    ) -> Result<(), StoreError> {
-        self.meta_put_js(key, &serialize(value)?).await
-    }
-
-    /// The value under `key`, for what only the browser can read, such as an `RTCCertificate`.
-    pub async fn meta_get_js(&self, key: &str) -> Result<Option<JsValue>, StoreError> {
+    pub(crate) async fn meta_get(&self, key: &str) -> Result<Option<JsValue>, StoreError> {
         get(&self.reading(&[META])?, META, JsValue::from_str(key)).await
     }
 
-    /// Puts a value under `key`, for what only the browser can write.
-    pub async fn meta_put_js(&self, key: &str, value: &JsValue) -> Result<(), StoreError> {
+    pub(crate) async fn meta_put(&self, key: &str, value: &JsValue) -> Result<(), StoreError> {
         own(key)?;
         let transaction = self.writing(&[META])?;
         let outcome = put(&transaction, META, value, Some(&JsValue::from_str(key))).await;
-        finish(transaction, outcome).await
+        self.finish(transaction, outcome).await
     }
 
-    /// Removes the value under `key`.
-    pub async fn meta_remove(&self, key: &str) -> Result<(), StoreError> {
+    pub(crate) async fn meta_remove(&self, key: &str) -> Result<(), StoreError> {
         own(key)?;
         let transaction = self.writing(&[META])?;
         let outcome = delete(&transaction, META, JsValue::from_str(key)).await;
-        finish(transaction, outcome).await
+        self.finish(transaction, outcome).await
     }
 }
 

@@ -12,20 +12,21 @@ use rexie::Transaction;
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::{
-    Content, Hit, MAX_CONTENTS, MAX_GROUPS, Resource, Store, StoreError,
+    Content, Hit, MAX_CONTENTS, MAX_GROUPS, Resource, StoreError,
     block::{self, Block, Group},
-    database::{BLOCKS, CONTENTS, OUTBOARDS, RESOURCES, block_key, block_range, content_key, get},
+    connection::{
+        BLOCKS, CONTENTS, Connection, OUTBOARDS, RESOURCES, block_key, block_range, content_key,
+        get,
+    },
     runs,
 };
 
-impl Store {
-    /// The response that is held for a URL, without its bytes.
-    pub async fn resource(&self, url: &str) -> Result<Option<Resource>, StoreError> {
+impl Connection {
+    pub(crate) async fn resource(&self, url: &str) -> Result<Option<Resource>, StoreError> {
         resource(&self.reading(&[RESOURCES])?, url).await
     }
 
-    /// The response that is held for a URL and, if it is no longer than a block, its bytes.
-    pub async fn hit(&self, url: &str) -> Result<Option<Hit>, StoreError> {
+    pub(crate) async fn hit(&self, url: &str) -> Result<Option<Hit>, StoreError> {
         let transaction = self.reading(&[RESOURCES, CONTENTS, BLOCKS])?;
         let Some(resource) = resource(&transaction, url).await? else {
             return Ok(None);
@@ -41,7 +42,14 @@ impl Store {
             }));
         }
         let (mut bytes, mut groups) = (None, Vec::new());
-        if let Some(record) = get(&transaction, BLOCKS, block_key(&key, 0)).await? {
+        let record = match get(&transaction, BLOCKS, block_key(&key, 0)).await {
+            Err(StoreError::Damaged) => {
+                self.remove(&resource.id).await?;
+                return Ok(None);
+            }
+            record => record?,
+        };
+        if let Some(record) = record {
             match block(record) {
                 Some(block) => {
                     groups = held(&block, 0);
@@ -60,9 +68,7 @@ impl Store {
         }))
     }
 
-    /// The bytes of a run of groups, at most [`MAX_GROUPS`]; [`StoreError::Missing`] unless all are
-    /// held.
-    pub async fn read(
+    pub(crate) async fn read(
         &self,
         id: &ContentId,
         len: u64,
@@ -79,9 +85,7 @@ impl Store {
         }
     }
 
-    /// A run of groups as they are kept, at most [`MAX_GROUPS`], to be sent;
-    /// [`StoreError::Missing`] unless all are held.
-    pub async fn read_kept(
+    pub(crate) async fn read_kept(
         &self,
         id: &ContentId,
         len: u64,
@@ -93,13 +97,11 @@ impl Store {
             .collect()
     }
 
-    /// What is held of a content.
-    pub async fn content(&self, id: &ContentId) -> Result<Option<Content>, StoreError> {
+    pub(crate) async fn content(&self, id: &ContentId) -> Result<Option<Content>, StoreError> {
         content(&self.reading(&[CONTENTS])?, content_key(id)).await
     }
 
-    /// All contents that may be served to peers.
-    pub async fn holdings(&self) -> Result<Vec<Content>, StoreError> {
+    pub(crate) async fn holdings(&self) -> Result<Vec<Content>, StoreError> {
         let contents = self.reading(&[CONTENTS])?.store(CONTENTS)?;
         let records = contents.get_all(None, Some(MAX_CONTENTS)).await?;
         Ok(records
@@ -109,8 +111,7 @@ impl Store {
             .collect())
     }
 
-    /// The hash tree of a content, in pre-order, if it is held.
-    pub async fn outboard(&self, id: &ContentId) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) async fn outboard(&self, id: &ContentId) -> Result<Option<Vec<u8>>, StoreError> {
         let record = get(&self.reading(&[OUTBOARDS])?, OUTBOARDS, content_key(id)).await?;
         Ok(record
             .and_then(|record| record.dyn_into::<Uint8Array>().ok())

@@ -1,21 +1,23 @@
 //! Writing: a response, groups of a content, its hash tree. Each write is one transaction, after
-//! one that makes room where that is needed.
+//! one that makes room where that is needed. Requests that do not need each other's answers are
+//! made together: a round trip to the browser's database costs more than the bytes.
 
 use fugitive_core::{
     content::{ContentId, GROUP, GROUPS_PER_BLOCK, group_bytes, group_count},
     deflate::Kept,
     tree::Outboard,
 };
-use js_sys::{Date, Reflect, Uint8Array};
+use futures_util::future::{join, join3, join4};
+use js_sys::{Array, Date, Reflect, Uint8Array};
 use rexie::{KeyRange, Transaction};
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::{
-    Content, Resource, Store, StoreError, Stored,
+    Content, Resource, StoreError, Stored,
     block::{self, Block},
-    database::{
-        BLOCKS, BY_ID, CONTENTS, META, OUTBOARDS, RESOURCES, block_key, content_key, delete,
-        finish, get, put,
+    connection::{
+        BLOCKS, BY_ID, CONTENTS, Connection, META, OUTBOARDS, RESOURCES, block_key, block_range,
+        content_key, delete, get, put,
     },
     meta::{Usage, serialize},
     read::{self, check},
@@ -35,136 +37,74 @@ const LARGEST_PART: u64 = 2;
 const MAX_TOUCHED: usize = 256;
 
 /// One write.
-struct Write<'a> {
-    resource: Option<&'a Resource>,
-    id: &'a ContentId,
-    len: u64,
-    first: u32,
-    groups: &'a [Kept],
-    shared: bool,
+pub(crate) struct Write {
+    pub(crate) resource: Option<Resource>,
+    pub(crate) id: ContentId,
+    pub(crate) len: u64,
+    pub(crate) first: u32,
+    pub(crate) groups: Vec<Kept>,
+    pub(crate) shared: bool,
 }
 
-impl Store {
-    /// Puts a response, whose bytes come by [`Store::put_groups`] or are held already.
-    pub async fn put_resource(&self, resource: &Resource) -> Result<Stored, StoreError> {
-        self.put_part(resource, &[]).await
-    }
-
-    /// Puts a response and all its bytes, at most [`MAX_GROUPS`](crate::MAX_GROUPS) groups.
-    pub async fn put_whole(
-        &self,
-        resource: &Resource,
-        groups: &[Kept],
-    ) -> Result<Stored, StoreError> {
-        if groups.len() as u64 != u64::from(group_count(resource.len)) {
-            return Err(StoreError::limit("not all groups"));
-        }
-        self.put_part(resource, groups).await
-    }
-
-    /// Puts verified groups of a content, from `first` on, beside those that are held. `shared`
-    /// says that it may be served to peers; once said it stays so until [`Store::set_shared`].
-    /// Cheapest when the groups are whole blocks.
-    pub async fn put_groups(
-        &self,
-        id: &ContentId,
-        len: u64,
-        first: u32,
-        groups: &[Kept],
-        shared: bool,
-    ) -> Result<Stored, StoreError> {
-        self.put(&Write {
-            resource: None,
-            id,
-            len,
-            first,
-            groups,
-            shared,
-        })
-        .await
-    }
-
-    async fn put_part(&self, resource: &Resource, groups: &[Kept]) -> Result<Stored, StoreError> {
-        let headers = resource.headers.iter().chain(&resource.request_headers);
-        let words: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
-        if words + resource.url.len() > MAX_WORDS {
-            return Err(StoreError::limit("URL and headers are too long"));
-        }
-        self.put(&Write {
-            resource: Some(resource),
-            id: &resource.id,
-            len: resource.len,
-            first: 0,
-            groups,
-            shared: resource.listed,
-        })
-        .await
-    }
-
-    async fn put(&self, write: &Write<'_>) -> Result<Stored, StoreError> {
-        let end = u64::from(write.first) + write.groups.len() as u64;
-        let end = u32::try_from(end).unwrap_or(u32::MAX);
-        check(write.len, &(write.first..end))?;
-        let mut bytes = 0;
-        for (group, kept) in (write.first..).zip(write.groups) {
-            let whole = group_bytes(group..group + 1, write.len);
-            let whole = whole.end - whole.start;
-            let long = kept.bytes.len() as u64;
-            if long > GROUP || !kept.deflated && long != whole {
-                return Err(StoreError::limit("group has a wrong length"));
-            }
-            bytes += long;
-        }
-        if bytes > self.0.budget.get() / LARGEST_PART {
+impl Connection {
+    pub(crate) async fn put(&self, write: Write) -> Result<Stored, StoreError> {
+        let bytes = write.check()?;
+        if bytes > self.budget.get() / LARGEST_PART {
             return Err(StoreError::TooLarge);
         }
-        let mut evicted = self.reserve(bytes, write.id).await?;
-        let mut outcome = self.try_put(write).await;
+        let mut evicted = self.reserve(bytes, &write.id).await?;
+        let mut outcome = self.try_put(&write).await;
         if outcome == Err(StoreError::Quota) {
             // The browser has less room than the budget says.
-            evicted.extend(self.give_back(bytes, write.id).await?);
-            outcome = self.try_put(write).await;
+            evicted.extend(self.give_back(bytes, &write.id).await?);
+            outcome = self.try_put(&write).await;
+            // Without room to count, the next eviction will.
+            let _ = self.count().await;
         }
-        Ok(Stored {
-            groups: outcome?,
-            evicted,
-        })
+        evicted.append(&mut self.unreported.take());
+        match outcome {
+            Ok(groups) => Ok(Stored { groups, evicted }),
+            Err(error) => {
+                self.unreported.set(evicted);
+                Err(error)
+            }
+        }
     }
 
-    async fn try_put(&self, write: &Write<'_>) -> Result<Vec<(u32, u32)>, StoreError> {
+    async fn try_put(&self, write: &Write) -> Result<Vec<(u32, u32)>, StoreError> {
         // Only what is needed is locked: a hit that needs another store need not wait.
         let stores = [BLOCKS, CONTENTS, META, RESOURCES];
         let from = usize::from(write.groups.is_empty());
         let to = stores.len() - usize::from(write.resource.is_none());
         let transaction = self.writing(&stores[from..to])?;
-        let outcome = write.within(&transaction, self.0.budget.get()).await;
-        let (groups, usage) = finish(transaction, outcome).await?;
-        self.0.usage.set(Some(usage));
+        let outcome = write.within(&transaction, self.budget.get()).await;
+        let (groups, usage) = self.finish(transaction, outcome).await?;
+        self.usage.set(Some(usage));
         Ok(groups)
     }
 
-    /// Keeps the hash tree of a content that is held, in pre-order.
-    pub async fn put_outboard(&self, id: &ContentId, outboard: &[u8]) -> Result<(), StoreError> {
+    pub(crate) async fn put_outboard(
+        &self,
+        id: &ContentId,
+        outboard: &[u8],
+    ) -> Result<(), StoreError> {
         self.reserve(outboard.len() as u64, id).await?;
         let transaction = self.writing(&[CONTENTS, OUTBOARDS, META])?;
         let outcome = within_outboard(&transaction, id, outboard).await;
-        let usage = finish(transaction, outcome).await?;
-        self.0.usage.set(Some(usage));
+        let usage = self.finish(transaction, outcome).await?;
+        self.usage.set(Some(usage));
         Ok(())
     }
 
-    /// Says whether a content may be served to peers, where it is held.
-    pub async fn set_shared(&self, id: &ContentId, shared: bool) -> Result<(), StoreError> {
-        self.amend(&[*id], "shared", &JsValue::from_bool(shared))
-            .await
+    pub(crate) async fn set_shared(&self, id: &ContentId, shared: bool) -> Result<(), StoreError> {
+        let shared = JsValue::from_bool(shared);
+        self.amend(&[*id], "shared", &shared).await
     }
 
-    /// Says that contents were used now, so that they are evicted last. At most 256, later ones are
-    /// left out; unknown ones are ignored.
-    pub async fn touch(&self, ids: &[ContentId]) -> Result<(), StoreError> {
+    pub(crate) async fn touch(&self, ids: &[ContentId]) -> Result<(), StoreError> {
+        let now = JsValue::from_f64(Date::now());
         let ids = &ids[..ids.len().min(MAX_TOUCHED)];
-        self.amend(ids, "used", &JsValue::from_f64(Date::now()))
-            .await
+        self.amend(ids, "used", &now).await
     }
 
     /// Sets one field of these contents.
@@ -189,39 +129,91 @@ impl Store {
             Ok(())
         }
         .await;
-        finish(transaction, outcome).await
+        self.finish(transaction, outcome).await
     }
 
-    /// Removes a response. Its bytes stay until they are evicted: other URLs may have them, and a
-    /// page may be reading them.
-    pub async fn remove_resource(&self, url: &str) -> Result<(), StoreError> {
+    pub(crate) async fn remove_resource(&self, url: &str) -> Result<(), StoreError> {
         let transaction = self.writing(&[RESOURCES])?;
         let outcome = delete(&transaction, RESOURCES, JsValue::from_str(url)).await;
-        finish(transaction, outcome).await
+        self.finish(transaction, outcome).await
     }
 
     /// Removes a block if it is damaged, so that its groups can be stored anew.
     pub(crate) async fn forget_block(&self, id: &ContentId, number: u32) -> Result<(), StoreError> {
         let transaction = self.writing(&[BLOCKS, CONTENTS, META])?;
         let outcome = within_forget(&transaction, id, number).await;
-        let usage = finish(transaction, outcome).await?;
-        self.0.usage.set(usage.or(self.0.usage.get()));
-        Ok(())
+        match self.finish(transaction, outcome).await {
+            // No room to write down what is left of it.
+            Err(StoreError::Quota) => self.remove(id).await,
+            Err(error) => Err(error),
+            Ok(usage) => {
+                self.usage.set(usage.or(self.usage.get()));
+                Ok(())
+            }
+        }
     }
 }
 
-impl Write<'_> {
+impl Write {
+    /// A response, and groups from the first on.
+    pub(crate) fn response(resource: Resource, groups: Vec<Kept>) -> Self {
+        Self {
+            id: resource.id,
+            len: resource.len,
+            first: 0,
+            groups,
+            shared: resource.listed,
+            resource: Some(resource),
+        }
+    }
+
+    /// Whether it has all groups of its content.
+    pub(crate) fn check_whole(&self) -> Result<(), StoreError> {
+        if self.groups.len() as u64 != u64::from(group_count(self.len)) {
+            return Err(StoreError::limit("not all groups"));
+        }
+        Ok(())
+    }
+
+    /// How many bytes it writes, if it is one that may be.
+    fn check(&self) -> Result<u64, StoreError> {
+        let end = u64::from(self.first) + self.groups.len() as u64;
+        let end = u32::try_from(end).unwrap_or(u32::MAX);
+        check(self.len, &(self.first..end))?;
+        if let Some(resource) = &self.resource {
+            let headers = resource.headers.iter().chain(&resource.request_headers);
+            let words: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+            if words + resource.url.len() > MAX_WORDS {
+                return Err(StoreError::limit("URL and headers are too long"));
+            }
+        }
+        let mut bytes = 0;
+        for (group, kept) in (self.first..).zip(&self.groups) {
+            let whole = group_bytes(group..group + 1, self.len);
+            let long = kept.bytes.len() as u64;
+            if long > GROUP || !kept.deflated && long != whole.end - whole.start {
+                return Err(StoreError::limit("group has a wrong length"));
+            }
+            bytes += long;
+        }
+        Ok(bytes)
+    }
+
     async fn within(
         &self,
         transaction: &Transaction,
         budget: u64,
     ) -> Result<(Vec<(u32, u32)>, Usage), StoreError> {
-        let key = content_key(self.id);
-        if let Some(resource) = self.resource {
-            put_url(transaction, resource, &key).await?;
-        }
-        let mut usage = Usage::get(transaction).await?;
-        let mut content = match read::content(transaction, key.clone()).await? {
+        let key = content_key(&self.id);
+        let (usage, content, numbers, too_many) = join4(
+            Usage::get(transaction),
+            read::content(transaction, key.clone()),
+            self.blocks_there(transaction, &key),
+            self.url_too_many(transaction, &key),
+        )
+        .await;
+        let (mut usage, numbers, too_many) = (usage?, numbers?, too_many?);
+        let mut content = match content? {
             Some(content) if content.len != self.len => {
                 return Err(StoreError::limit("content has another length"));
             }
@@ -229,7 +221,7 @@ impl Write<'_> {
             None => {
                 usage.contents += 1;
                 Content {
-                    id: *self.id,
+                    id: self.id,
                     len: self.len,
                     shared: false,
                     groups: Vec::new(),
@@ -239,63 +231,107 @@ impl Write<'_> {
             }
         };
         usage.bytes = usage.bytes.saturating_sub(content.kept);
-        let mut groups = self.groups;
-        let mut first = self.first;
+        let mut blocks = Vec::new();
+        let (mut first, mut groups) = (self.first, &self.groups[..]);
         while !groups.is_empty() {
-            let here = (GROUPS_PER_BLOCK - first % GROUPS_PER_BLOCK) as usize;
-            let (block, rest) = groups.split_at(here.min(groups.len()));
-            put_block(transaction, &mut content, &key, first, block).await?;
-            first += block.len() as u32;
+            let number = first / GROUPS_PER_BLOCK;
+            let place = (GROUPS_PER_BLOCK - first % GROUPS_PER_BLOCK) as usize;
+            let (here, rest) = groups.split_at(place.min(groups.len()));
+            let key = block_key(&key, number);
+            let old = match numbers.contains(&number) {
+                true => get(transaction, BLOCKS, key.clone()).await?,
+                false => None,
+            };
+            if let Some(record) = merge(&mut content, first, here, old) {
+                blocks.push((record, Some(key)));
+            }
+            first += here.len() as u32;
             groups = rest;
         }
         if content.groups.len() > MAX_RUNS {
             return Err(StoreError::limit("content is held in too many pieces"));
         }
-        if !self.groups.is_empty() && content.kept > budget / LARGEST_PART {
+        if !blocks.is_empty() && content.kept > budget / LARGEST_PART {
             return Err(StoreError::TooLarge);
         }
         content.shared |= self.shared;
         content.used = Date::now();
         usage.bytes += content.kept;
-        put(transaction, CONTENTS, &serialize(&content)?, None).await?;
-        usage.put(transaction).await?;
+        let record = serialize(&content)?;
+        let (blocks, record, counted, resource) = join4(
+            put_blocks(transaction, blocks),
+            put(transaction, CONTENTS, &record, None),
+            usage.put(transaction),
+            self.put_resource(transaction, too_many),
+        )
+        .await;
+        blocks.and(record).and(counted).and(resource)?;
         Ok((content.groups, usage))
     }
-}
 
-/// Puts a response, and removes one of the others of this content if they are too many.
-async fn put_url(
-    transaction: &Transaction,
-    resource: &Resource,
-    key: &JsValue,
-) -> Result<(), StoreError> {
-    let resources = transaction.store(RESOURCES)?;
-    let urls = resources
-        .index(BY_ID)?
-        .get_all_keys(Some(KeyRange::only(key)?), Some(MAX_URLS))
-        .await?;
-    if urls.len() as u32 == MAX_URLS
-        && let Some(url) = urls.into_iter().find(|url| *url != resource.url.as_str())
-    {
-        resources.delete(url).await?;
+    /// Which of the blocks that it writes are there, whole or in part.
+    async fn blocks_there(
+        &self,
+        transaction: &Transaction,
+        key: &JsValue,
+    ) -> Result<Vec<u32>, StoreError> {
+        let Some(more) = self.groups.len().checked_sub(1) else {
+            return Ok(Vec::new());
+        };
+        let last = (self.first + more as u32) / GROUPS_PER_BLOCK;
+        let range = block_range(key, self.first / GROUPS_PER_BLOCK, last)?;
+        let keys = transaction
+            .store(BLOCKS)?
+            .get_all_keys(Some(range), None)
+            .await?;
+        Ok(keys
+            .into_iter()
+            .filter_map(|key| key.dyn_into::<Array>().ok()?.get(1).as_f64())
+            .map(|number| number as u32)
+            .collect())
     }
-    put(transaction, RESOURCES, &serialize(resource)?, None).await
+
+    /// The URL that must go if the content has as many as it may.
+    async fn url_too_many(
+        &self,
+        transaction: &Transaction,
+        key: &JsValue,
+    ) -> Result<Option<JsValue>, StoreError> {
+        let Some(resource) = &self.resource else {
+            return Ok(None);
+        };
+        let urls = transaction
+            .store(RESOURCES)?
+            .index(BY_ID)?
+            .get_all_keys(Some(KeyRange::only(key)?), Some(MAX_URLS))
+            .await?;
+        if (urls.len() as u32) < MAX_URLS || urls.iter().any(|url| *url == resource.url.as_str()) {
+            return Ok(None);
+        }
+        Ok(urls.into_iter().next())
+    }
+
+    async fn put_resource(
+        &self,
+        transaction: &Transaction,
+        too_many: Option<JsValue>,
+    ) -> Result<(), StoreError> {
+        if let Some(url) = too_many {
+            delete(transaction, RESOURCES, url).await?;
+        }
+        match &self.resource {
+            Some(resource) => put(transaction, RESOURCES, &serialize(resource)?, None).await,
+            None => Ok(()),
+        }
+    }
 }
 
-/// Puts groups of one block beside those that it holds.
-async fn put_block(
-    transaction: &Transaction,
-    content: &mut Content,
-    key: &JsValue,
-    first: u32,
-    new: &[Kept],
-) -> Result<(), StoreError> {
-    let number = first / GROUPS_PER_BLOCK;
-    let key = block_key(key, number);
-    let record = get(transaction, BLOCKS, key.clone()).await?;
-    let before = record.as_ref().map_or(0, record_len);
-    let old = record.and_then(read::block);
-    // What is damaged is written over, and what the content's record says of it is put right.
+/// The record of a block with these groups beside those that it holds, and what the content's
+/// record says of it put right; nothing if that changes nothing.
+fn merge(content: &mut Content, first: u32, new: &[Kept], old: Option<JsValue>) -> Option<JsValue> {
+    let before = old.as_ref().map_or(0, record_len);
+    // What is damaged is written over.
+    let old = old.and_then(read::block);
     let mut all = old.as_ref().map_or([None; block::GROUPS], Block::groups);
     let at = (first % GROUPS_PER_BLOCK) as usize;
     let mut more = false;
@@ -306,9 +342,10 @@ async fn put_block(
         }
     }
     if !more {
-        return Ok(());
+        return None;
     }
     let block = Block::new(&all);
+    let number = first / GROUPS_PER_BLOCK;
     let begins = number * GROUPS_PER_BLOCK;
     runs::remove(&mut content.groups, begins, begins + GROUPS_PER_BLOCK);
     for (from, to) in read::held(&block, number) {
@@ -316,7 +353,20 @@ async fn put_block(
     }
     let record = Uint8Array::from(block.record());
     content.kept = content.kept.saturating_sub(before) + u64::from(record.length());
-    put(transaction, BLOCKS, &record, Some(&key)).await
+    Some(record.into())
+}
+
+async fn put_blocks(
+    transaction: &Transaction,
+    blocks: Vec<(JsValue, Option<JsValue>)>,
+) -> Result<(), StoreError> {
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    Ok(transaction
+        .store(BLOCKS)?
+        .put_all(blocks.into_iter())
+        .await?)
 }
 
 async fn within_outboard(
@@ -325,26 +375,30 @@ async fn within_outboard(
     outboard: &[u8],
 ) -> Result<Usage, StoreError> {
     let key = content_key(id);
-    let Some(mut content) = read::content(transaction, key.clone()).await? else {
-        return Err(StoreError::Missing);
-    };
+    let (content, usage, old) = join3(
+        read::content(transaction, key.clone()),
+        Usage::get(transaction),
+        get(transaction, OUTBOARDS, key.clone()),
+    )
+    .await;
+    let mut content = content?.ok_or(StoreError::Missing)?;
     if outboard.len() != Outboard::size(content.len) {
         return Err(StoreError::limit("hash tree has a wrong length"));
     }
-    let mut usage = Usage::get(transaction).await?;
-    if get(transaction, OUTBOARDS, key.clone()).await?.is_none() {
+    let mut usage = usage?;
+    if old?.is_none() {
         content.kept += outboard.len() as u64;
         usage.bytes += outboard.len() as u64;
     }
-    put(
-        transaction,
-        OUTBOARDS,
-        &Uint8Array::from(outboard),
-        Some(&key),
+    let record = serialize(&content)?;
+    let outboard = Uint8Array::from(outboard);
+    let (outboard, record, counted) = join3(
+        put(transaction, OUTBOARDS, &outboard, Some(&key)),
+        put(transaction, CONTENTS, &record, None),
+        usage.put(transaction),
     )
-    .await?;
-    put(transaction, CONTENTS, &serialize(&content)?, None).await?;
-    usage.put(transaction).await?;
+    .await;
+    outboard.and(record).and(counted)?;
     Ok(usage)
 }
 
@@ -372,8 +426,13 @@ async fn within_forget(
     let mut usage = Usage::get(transaction).await?;
     usage.bytes = usage.bytes.saturating_sub(bytes.min(content.kept));
     content.kept = content.kept.saturating_sub(bytes);
-    put(transaction, CONTENTS, &serialize(&content)?, None).await?;
-    usage.put(transaction).await?;
+    let record = serialize(&content)?;
+    let (record, counted) = join(
+        put(transaction, CONTENTS, &record, None),
+        usage.put(transaction),
+    )
+    .await;
+    record.and(counted)?;
     Ok(Some(usage))
 }
 

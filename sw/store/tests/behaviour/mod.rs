@@ -99,7 +99,7 @@ async fn response_and_bytes_come_back_in_one_hit_of_one_transaction() {
     let resource = resource("https://a.b/x.png?w=2", &bytes, true);
     assert_eq!(store.hit(&resource.url).await.unwrap(), None);
     let stored = store
-        .put_whole(&resource, &cut(&bytes, false))
+        .put_whole(resource.clone(), cut(&bytes, false))
         .await
         .unwrap();
     assert_eq!(stored.groups, [(0, 4)]);
@@ -126,7 +126,10 @@ async fn response_and_bytes_come_back_in_one_hit_of_one_transaction() {
 async fn empty_resource_is_held_whole() {
     let store = fresh().await;
     let resource = resource("https://a.b/empty.svg", b"", true);
-    store.put_whole(&resource, &cut(b"", true)).await.unwrap();
+    store
+        .put_whole(resource.clone(), cut(b"", true))
+        .await
+        .unwrap();
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
     assert_eq!(hit.bytes, Some(Vec::new()));
     assert!(content(&store, b"").await.unwrap().is_complete());
@@ -142,7 +145,9 @@ async fn groups_that_come_out_of_order_merge_into_their_blocks() {
         let store = store.clone();
         let groups = groups[from..to].to_vec();
         async move {
-            let stored = store.put_groups(&id, len, from as u32, &groups, true).await;
+            let stored = store
+                .put_groups(&id, len, from as u32, groups.to_vec(), true)
+                .await;
             stored.unwrap().groups
         }
     };
@@ -168,12 +173,12 @@ async fn first_copy_of_a_group_stays_when_another_comes() {
     let bytes = b"<svg/>".repeat(1_000);
     let resource = resource("https://a.b/x.svg", &bytes, true);
     store
-        .put_whole(&resource, &cut(&bytes, true))
+        .put_whole(resource.clone(), cut(&bytes, true))
         .await
         .unwrap();
     let before = store.usage().await.unwrap();
     store
-        .put_whole(&resource, &cut(&bytes, false))
+        .put_whole(resource.clone(), cut(&bytes, false))
         .await
         .unwrap();
     assert_eq!(store.usage().await.unwrap(), before);
@@ -188,7 +193,10 @@ async fn deflated_groups_are_kept_deflated_and_read_inflated() {
     let (id, len) = (ContentId::of(&bytes), bytes.len() as u64);
     let groups = cut(&bytes, true);
     assert!(groups.iter().all(|group| group.deflated));
-    store.put_groups(&id, len, 0, &groups, true).await.unwrap();
+    store
+        .put_groups(&id, len, 0, groups.to_vec(), true)
+        .await
+        .unwrap();
     assert_eq!(store.read_kept(&id, len, 0..3).await.unwrap(), groups);
     assert_eq!(store.read_kept(&id, len, 1..2).await.unwrap(), groups[1..2]);
     let middle = store.read(&id, len, 1..2).await.unwrap();
@@ -203,11 +211,14 @@ async fn a_million_bytes_come_back_by_any_range_and_hit_says_what_is_held() {
     let bytes = noise(1_000_000, 3);
     let resource = resource("https://a.b/v.mp4", &bytes, true);
     let (id, len) = (resource.id, resource.len);
-    store.put_resource(&resource).await.unwrap();
+    store.put_resource(resource.clone()).await.unwrap();
     let groups = cut(&bytes, false);
     for (block, part) in groups.chunks(GROUPS_PER_BLOCK as usize).enumerate() {
         let first = block as u32 * GROUPS_PER_BLOCK;
-        store.put_groups(&id, len, first, part, true).await.unwrap();
+        store
+            .put_groups(&id, len, first, part.to_vec(), true)
+            .await
+            .unwrap();
     }
     let count = group_count(len);
     for range in [0..count, 0..1, 15..17, 31..62, count - 1..count, 7..7] {
@@ -228,13 +239,13 @@ async fn hit_of_a_small_resource_that_is_not_whole_has_no_bytes() {
     let store = fresh().await;
     let bytes = noise(3 * GROUP, 4);
     let resource = resource("https://a.b/x.jpg", &bytes, true);
-    store.put_resource(&resource).await.unwrap();
+    store.put_resource(resource.clone()).await.unwrap();
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
     assert_eq!((hit.bytes, hit.groups), (None, vec![]));
     let groups = cut(&bytes, false);
     let id = resource.id;
     store
-        .put_groups(&id, resource.len, 1, &groups[1..2], true)
+        .put_groups(&id, resource.len, 1, groups[1..2].to_vec(), true)
         .await
         .unwrap();
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
@@ -248,7 +259,8 @@ async fn lengths_and_runs_that_cannot_be_are_refused() {
     let (id, len) = (ContentId::of(&bytes), bytes.len() as u64);
     let groups = cut(&bytes, false);
     let refused = |outcome: Result<_, StoreError>| matches!(outcome, Err(StoreError::Other(_)));
-    let put = |len, first, groups| store.put_groups(&id, len, first, groups, true);
+    let put =
+        |len, first, groups: &[Kept]| store.put_groups(&id, len, first, groups.to_vec(), true);
     assert!(refused(put(len, 1, &groups).await));
     assert!(refused(put(len, u32::MAX, &groups).await));
     assert!(refused(put(len - 1, 0, &groups).await));
@@ -261,7 +273,7 @@ async fn lengths_and_runs_that_cannot_be_are_refused() {
     assert!(refused(put(2 * len, 2, &groups).await), "another length");
     let mut wordy = resource("https://a.b/x", &bytes, true);
     wordy.headers.push(("x".into(), "y".repeat(40_000)));
-    assert!(refused(store.put_resource(&wordy).await));
+    assert!(refused(store.put_resource(wordy.clone()).await));
 }
 
 #[wasm_bindgen_test]
@@ -270,13 +282,16 @@ async fn only_shared_contents_are_holdings() {
     let (private, public) = (noise(100, 6), noise(200, 7));
     let mine = resource("https://a.b/me.png", &private, false);
     let theirs = resource("https://a.b/all.png", &public, true);
-    store.put_whole(&mine, &cut(&private, false)).await.unwrap();
     store
-        .put_whole(&theirs, &cut(&public, false))
+        .put_whole(mine.clone(), cut(&private, false))
+        .await
+        .unwrap();
+    store
+        .put_whole(theirs.clone(), cut(&public, false))
         .await
         .unwrap();
     let nothing_yet = resource("https://a.b/none.png", b"none", true);
-    store.put_resource(&nothing_yet).await.unwrap();
+    store.put_resource(nothing_yet.clone()).await.unwrap();
     let holdings = store.holdings().await.unwrap();
     assert_eq!(holdings.len(), 1);
     assert_eq!(holdings[0].id, theirs.id);
@@ -284,7 +299,7 @@ async fn only_shared_contents_are_holdings() {
 
     // Listed after all: the same bytes under another URL.
     let listed = resource("https://a.b/you.png", &private, true);
-    store.put_resource(&listed).await.unwrap();
+    store.put_resource(listed.clone()).await.unwrap();
     assert_eq!(store.holdings().await.unwrap().len(), 2);
     // And no longer.
     store.set_shared(&mine.id, false).await.unwrap();
@@ -309,12 +324,18 @@ async fn least_recently_used_content_goes_first_and_takes_all_that_is_its() {
         .map(|(n, bytes)| resource(&format!("https://a.b/{n}"), bytes, true))
         .collect();
     for (resource, bytes) in resources.iter().zip(&all) {
-        store.put_whole(resource, &cut(bytes, false)).await.unwrap();
+        store
+            .put_whole(resource.clone(), cut(bytes, false))
+            .await
+            .unwrap();
         later().await;
     }
     let tree = Outboard::of(&all[1]);
-    store.put_outboard(&tree.id(), tree.nodes()).await.unwrap();
-    store.touch(&[resources[0].id]).await.unwrap();
+    store
+        .put_outboard(&tree.id(), tree.nodes().to_vec())
+        .await
+        .unwrap();
+    store.touch(vec![resources[0].id]).await.unwrap();
     later().await;
 
     store.set_budget(4 * BLOCK + 10_000);
@@ -343,7 +364,7 @@ async fn write_over_the_budget_evicts_others_and_says_which() {
     for seed in 0..40 {
         let bytes = noise(BLOCK, seed);
         let resource = resource(&format!("https://a.b/{seed}"), &bytes, true);
-        let stored = store.put_whole(&resource, &cut(&bytes, false)).await;
+        let stored = store.put_whole(resource.clone(), cut(&bytes, false)).await;
         evicted.extend(stored.unwrap().evicted);
         assert!(store.usage().await.unwrap() <= 10 * BLOCK);
     }
@@ -362,7 +383,7 @@ async fn more_contents_than_one_transaction_evicts_all_go() {
         let bytes = noise(50, seed);
         let resource = resource(&format!("https://a.b/{seed}"), &bytes, true);
         store
-            .put_whole(&resource, &cut(&bytes, false))
+            .put_whole(resource.clone(), cut(&bytes, false))
             .await
             .unwrap();
     }
@@ -378,10 +399,13 @@ async fn content_larger_than_its_part_of_the_budget_leaves_no_trace() {
     store.set_budget(4 * BLOCK);
     let small = noise(BLOCK, 1);
     let kept = resource("https://a.b/small", &small, true);
-    store.put_whole(&kept, &cut(&small, false)).await.unwrap();
+    store
+        .put_whole(kept.clone(), cut(&small, false))
+        .await
+        .unwrap();
     let large = noise(3 * BLOCK, 2);
     let refused = resource("https://a.b/large", &large, true);
-    let outcome = store.put_whole(&refused, &cut(&large, false)).await;
+    let outcome = store.put_whole(refused.clone(), cut(&large, false)).await;
     assert_eq!(outcome, Err(StoreError::TooLarge));
     assert_eq!(store.hit(&refused.url).await.unwrap(), None);
     assert_eq!(content(&store, &large).await, None);
@@ -390,9 +414,13 @@ async fn content_larger_than_its_part_of_the_budget_leaves_no_trace() {
     // Piece by piece it gets its part, and others stay.
     let groups = cut(&large, false);
     let (id, len) = (refused.id, refused.len);
-    let first = store.put_groups(&id, len, 0, &groups[..16], true).await;
+    let first = store
+        .put_groups(&id, len, 0, groups[..16].to_vec(), true)
+        .await;
     assert_eq!(first.unwrap().groups, [(0, 16)]);
-    let second = store.put_groups(&id, len, 16, &groups[16..32], true).await;
+    let second = store
+        .put_groups(&id, len, 16, groups[16..32].to_vec(), true)
+        .await;
     assert_eq!(second, Err(StoreError::TooLarge));
     assert!(content(&store, &small).await.is_some());
     let held = store.read(&id, len, 0..16).await.unwrap();
@@ -407,7 +435,10 @@ async fn damaged_block_is_missing_and_can_be_stored_anew() {
     let resource = resource("https://a.b/x.webm", &bytes, true);
     let (id, len) = (resource.id, resource.len);
     let groups = cut(&bytes, false);
-    store.put_whole(&resource, &groups).await.unwrap();
+    store
+        .put_whole(resource.clone(), groups.clone())
+        .await
+        .unwrap();
     let usage = store.usage().await.unwrap();
     damage(&name, &id, 1, 5_000).await;
     assert_eq!(store.read(&id, len, 0..16).await.unwrap().len(), 16 << 14);
@@ -416,7 +447,7 @@ async fn damaged_block_is_missing_and_can_be_stored_anew() {
     assert_eq!(held.groups, [(0, 16), (32, 48)]);
     assert!(store.usage().await.unwrap() < usage);
     store
-        .put_groups(&id, len, 16, &groups[16..32], true)
+        .put_groups(&id, len, 16, groups[16..32].to_vec(), true)
         .await
         .unwrap();
     assert_eq!(store.usage().await.unwrap(), usage);
@@ -424,7 +455,9 @@ async fn damaged_block_is_missing_and_can_be_stored_anew() {
 
     // Found by a write: what was damaged is not kept beside the new.
     damage(&name, &id, 2, 5_000).await;
-    let stored = store.put_groups(&id, len, 32, &groups[32..34], true).await;
+    let stored = store
+        .put_groups(&id, len, 32, groups[32..34].to_vec(), true)
+        .await;
     assert_eq!(stored.unwrap().groups, [(0, 34)]);
 }
 
@@ -435,7 +468,7 @@ async fn damaged_small_resource_is_a_hit_without_bytes() {
     let bytes = noise(2 * GROUP, 9);
     let resource = resource("https://a.b/x.gif", &bytes, true);
     store
-        .put_whole(&resource, &cut(&bytes, false))
+        .put_whole(resource.clone(), cut(&bytes, false))
         .await
         .unwrap();
     damage(&name, &resource.id, 0, 80).await;
@@ -444,7 +477,7 @@ async fn damaged_small_resource_is_a_hit_without_bytes() {
     assert_eq!(content(&store, &bytes).await.unwrap().groups, []);
     assert_eq!(store.holdings().await.unwrap(), []);
     store
-        .put_whole(&resource, &cut(&bytes, false))
+        .put_whole(resource.clone(), cut(&bytes, false))
         .await
         .unwrap();
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
@@ -458,13 +491,13 @@ async fn database_deleted_under_us_is_gone_and_opens_again_empty() {
     let bytes = noise(100, 10);
     let resource = resource("https://a.b/x", &bytes, true);
     store
-        .put_whole(&resource, &cut(&bytes, false))
+        .put_whole(resource.clone(), cut(&bytes, false))
         .await
         .unwrap();
-    Store::delete(&name).await.unwrap();
+    Store::delete_named(&name).await.unwrap();
     assert_eq!(store.hit(&resource.url).await, Err(StoreError::Gone));
     assert_eq!(store.usage().await, Err(StoreError::Gone));
-    let put = store.put_whole(&resource, &cut(&bytes, false)).await;
+    let put = store.put_whole(resource.clone(), cut(&bytes, false)).await;
     assert_eq!(put, Err(StoreError::Gone));
     assert_eq!(store.remove(&resource.id).await, Err(StoreError::Gone));
     assert_eq!(store.meta_put("k", &1).await, Err(StoreError::Gone));
@@ -472,7 +505,7 @@ async fn database_deleted_under_us_is_gone_and_opens_again_empty() {
     let again = Store::open_named(&name).await.unwrap();
     assert_eq!(again.hit(&resource.url).await.unwrap(), None);
     again
-        .put_whole(&resource, &cut(&bytes, false))
+        .put_whole(resource.clone(), cut(&bytes, false))
         .await
         .unwrap();
     assert!(again.hit(&resource.url).await.unwrap().is_some());
@@ -521,7 +554,7 @@ async fn two_connections_write_at_once_and_count_exactly() {
         for n in (0..64).step_by(2) {
             let part = &even[n..n + 1];
             sender
-                .put_groups(&id, len, n as u32, part, true)
+                .put_groups(&id, len, n as u32, part.to_vec(), true)
                 .await
                 .unwrap();
         }
@@ -533,7 +566,7 @@ async fn two_connections_write_at_once_and_count_exactly() {
     });
     for n in (1..64).step_by(2) {
         let part = &groups[n..n + 1];
-        two.put_groups(&id, len, n as u32, part, true)
+        two.put_groups(&id, len, n as u32, part.to_vec(), true)
             .await
             .unwrap();
     }
@@ -550,16 +583,22 @@ fn promise() -> (Function, js_sys::Promise) {
     (done.unwrap().unchecked_into(), promise)
 }
 
-/// The next `times` puts of the browser fail for want of room.
-fn refuse_puts(times: u32) {
+/// From now on the browser refuses whatever puts, until something was deleted, as Chromium does
+/// when the disk is full; `forever` even then.
+fn fill_disk(forever: bool) {
     js(&format!(
-        "const real = IDBObjectStore.prototype.put;
-         let left = {times};
-         IDBObjectStore.prototype.put = function (...args) {{
-             if (left-- > 0) throw new DOMException('full', 'QuotaExceededError');
-             return real.apply(this, args);
+        "const store = IDBObjectStore.prototype;
+         const {{ put, delete: remove }} = store;
+         let full = true;
+         store.put = function (...args) {{
+             if (full) throw new DOMException('full', 'QuotaExceededError');
+             return put.apply(this, args);
          }};
-         self.restore = () => {{ IDBObjectStore.prototype.put = real; }};"
+         store.delete = function (...args) {{
+             this.transaction.addEventListener('complete', () => {{ full = {forever}; }});
+             return remove.apply(this, args);
+         }};
+         self.restore = () => {{ store.put = put; store.delete = remove; }};"
     ));
 }
 
@@ -569,33 +608,41 @@ async fn full_disk_makes_room_and_the_write_is_tried_once_more() {
     let (old, new) = (noise(BLOCK, 12), noise(BLOCK, 13));
     let before = resource("https://a.b/old", &old, true);
     let after = resource("https://a.b/new", &new, true);
-    store.put_whole(&before, &cut(&old, false)).await.unwrap();
-    refuse_puts(1);
-    let stored = store.put_whole(&after, &cut(&new, false)).await;
+    store
+        .put_whole(before.clone(), cut(&old, false))
+        .await
+        .unwrap();
+    fill_disk(false);
+    let stored = store.put_whole(after.clone(), cut(&new, false)).await;
     js("self.restore()");
     let stored = stored.unwrap();
     assert_eq!(stored.evicted, [before.id]);
     assert_eq!(stored.groups, [(0, 16)]);
     let hit = store.hit(&after.url).await.unwrap().unwrap();
     assert_eq!(hit.bytes, Some(new));
-    assert_eq!(store.holdings().await.unwrap().len(), 1);
+    let left = store.holdings().await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(store.usage().await.unwrap(), left[0].kept);
 }
 
 #[wasm_bindgen_test]
 async fn disk_that_stays_full_is_an_error_that_leaves_no_trace() {
     let store = fresh().await;
+    let old = noise(BLOCK, 12);
+    let before = resource("https://a.b/old", &old, true);
+    let put = store.put_whole(before.clone(), cut(&old, false));
+    put.await.unwrap();
     let bytes = noise(BLOCK, 14);
     let resource = resource("https://a.b/x", &bytes, true);
-    refuse_puts(1_000);
-    let outcome = store.put_whole(&resource, &cut(&bytes, false)).await;
+    fill_disk(true);
+    let outcome = store.put_whole(resource.clone(), cut(&bytes, false)).await;
     js("self.restore()");
     assert_eq!(outcome, Err(StoreError::Quota));
     assert_eq!(store.hit(&resource.url).await.unwrap(), None);
-    assert_eq!(store.usage().await.unwrap(), 0);
-    store
-        .put_whole(&resource, &cut(&bytes, false))
-        .await
-        .unwrap();
+    assert_eq!(store.holdings().await.unwrap(), []);
+    // What went in vain is told with the next write that succeeds.
+    let stored = store.put_whole(resource.clone(), cut(&bytes, false)).await;
+    assert_eq!(stored.unwrap().evicted, [before.id]);
 }
 
 #[wasm_bindgen_test]
@@ -604,16 +651,22 @@ async fn hash_tree_is_kept_for_a_content_that_is_held() {
     let bytes = noise(2_000_000, 15);
     let tree = Outboard::of(&bytes);
     let (id, len) = (tree.id(), bytes.len() as u64);
-    let early = store.put_outboard(&id, tree.nodes()).await;
+    let early = store.put_outboard(&id, tree.nodes().to_vec()).await;
     assert_eq!(early, Err(StoreError::Missing));
     let groups = cut(&bytes[..GROUP as usize], false);
-    store.put_groups(&id, len, 0, &groups, true).await.unwrap();
-    let short = store.put_outboard(&id, &tree.nodes()[1..]).await;
+    store
+        .put_groups(&id, len, 0, groups.to_vec(), true)
+        .await
+        .unwrap();
+    let short = store.put_outboard(&id, tree.nodes()[1..].to_vec()).await;
     assert!(matches!(short, Err(StoreError::Other(_))));
     assert_eq!(store.outboard(&id).await.unwrap(), None);
     let usage = store.usage().await.unwrap();
     for _ in 0..2 {
-        store.put_outboard(&id, tree.nodes()).await.unwrap();
+        store
+            .put_outboard(&id, tree.nodes().to_vec())
+            .await
+            .unwrap();
         let more = store.usage().await.unwrap() - usage;
         assert_eq!(more, tree.nodes().len() as u64);
     }
@@ -632,7 +685,7 @@ async fn one_content_has_a_bounded_number_of_urls() {
     for n in 0..80 {
         let resource = resource(&url(n), &bytes, true);
         store
-            .put_whole(&resource, &cut(&bytes, false))
+            .put_whole(resource.clone(), cut(&bytes, false))
             .await
             .unwrap();
     }
@@ -652,8 +705,11 @@ async fn removed_resource_leaves_the_bytes_to_other_urls() {
         resource("https://a.b/1", &bytes, true),
         resource("https://a.b/2", &bytes, true),
     );
-    store.put_whole(&one, &cut(&bytes, false)).await.unwrap();
-    store.put_resource(&two).await.unwrap();
+    store
+        .put_whole(one.clone(), cut(&bytes, false))
+        .await
+        .unwrap();
+    store.put_resource(two.clone()).await.unwrap();
     store.remove_resource(&one.url).await.unwrap();
     assert_eq!(store.hit(&one.url).await.unwrap(), None);
     let hit = store.hit(&two.url).await.unwrap().unwrap();
@@ -669,7 +725,7 @@ async fn url_that_changed_has_the_new_bytes() {
         let bytes = noise(100, seed);
         let resource = resource("https://a.b/x", &bytes, true);
         store
-            .put_whole(&resource, &cut(&bytes, false))
+            .put_whole(resource.clone(), cut(&bytes, false))
             .await
             .unwrap();
         let hit = store.hit("https://a.b/x").await.unwrap().unwrap();
@@ -687,7 +743,7 @@ async fn small_things_are_kept_under_their_names() {
     assert_eq!(store.meta_get("peers").await.unwrap(), Some(peers));
     assert_eq!(store.meta_get::<u32>("peers").await.unwrap(), None);
     store
-        .meta_put_js("date", &js_sys::Date::new_0())
+        .meta_put_js("date", js_sys::Date::new_0().into())
         .await
         .unwrap();
     let date = store.meta_get_js("date").await.unwrap().unwrap();
@@ -696,7 +752,7 @@ async fn small_things_are_kept_under_their_names() {
     assert_eq!(store.meta_get_js("peers").await.unwrap(), None);
     let own = store.meta_put("store.usage", &0).await;
     assert!(matches!(own, Err(StoreError::Other(_))));
-    let function = store.meta_put_js("f", &js("return () => 1")).await;
+    let function = store.meta_put_js("f", js("return () => 1")).await;
     assert!(matches!(function, Err(StoreError::Other(_))));
 }
 
@@ -706,4 +762,30 @@ async fn closed_store_is_gone_for_all_its_clones() {
     let clone = store.clone();
     store.close();
     assert_eq!(clone.usage().await, Err(StoreError::Gone));
+}
+
+#[wasm_bindgen_test]
+async fn write_that_nobody_waits_for_any_more_is_whole_or_absent() {
+    let store = fresh().await;
+    let bytes = noise(BLOCK, 20);
+    let groups = cut(&bytes, false);
+    for polls in 0..24 {
+        let resource = resource(&format!("https://a.b/{polls}"), &bytes, true);
+        let mut write = Box::pin(store.put_whole(resource.clone(), groups.clone()));
+        let mut left = polls;
+        std::future::poll_fn(|context| {
+            if left == 0 {
+                return std::task::Poll::Ready(());
+            }
+            left -= 1;
+            write.as_mut().poll(context).map(|_| left = 0)
+        })
+        .await;
+        drop(write);
+        let hit = store.hit(&resource.url).await.unwrap();
+        assert!(hit.is_none_or(|hit| hit.bytes.as_ref() == Some(&bytes)));
+    }
+    let content = store.content(&ContentId::of(&bytes)).await.unwrap();
+    let kept = content.map_or(0, |content| content.kept);
+    assert_eq!(store.usage().await.unwrap(), kept);
 }

@@ -49,7 +49,7 @@ async fn other_context_sees_blocks_as_they_are_written_and_ours_stays_open() {
     let bytes = noise(2 * BLOCK, 1);
     let resource = resource("https://a.b/x", &bytes, true);
     store
-        .put_whole(&resource, &cut(&bytes, false))
+        .put_whole(resource.clone(), cut(&bytes, false))
         .await
         .unwrap();
     let record = elsewhere(
@@ -81,7 +81,7 @@ async fn deletion_by_another_context_while_we_write_ends_in_gone_and_never_hangs
     let writing = async move {
         for n in 0.. {
             let resource = resource(&url(n), &bytes, true);
-            if let Err(error) = writer.put_whole(&resource, &cut(&bytes, false)).await {
+            if let Err(error) = writer.put_whole(resource.clone(), cut(&bytes, false)).await {
                 return error;
             }
         }
