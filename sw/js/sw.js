@@ -1,2 +1,153 @@
-// Placeholder of the worker listener: loads nothing, answers nothing.
-self.fugitive = ["__VERSION__", "__SW_WASM__"];
+// The listeners, plain JavaScript because they must be there before any wasm is: what is not ours is
+// never touched, and what goes wrong goes to the network. Everything else is in Rust.
+
+const WASM = "__SW_WASM__";
+const CACHE = "fugitive-__VERSION__";
+const MEDIA = ["image", "video", "audio"];
+/** Where `fugitive.fetch` asks; never a path of the server's. */
+const FETCH = "/fugitive/fetch/";
+/** A request does not wait longer than this for the wasm to start, in milliseconds. */
+const START_WITHIN = 1_000;
+/** An install that hangs says nothing; this one fails, and says so, in milliseconds. */
+const INSTALL_WITHIN = 60_000;
+const OFF = /[?&]fugitive=off(&|#|$)/;
+/** Conditional requests are the page's own business with the origin. */
+const CONDITIONAL = ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since"];
+
+const warn = (what, error) => console.warn(`fugitive: ${what}: ${error?.message ?? error}`);
+
+const within = (promise, ms, what) =>
+  new Promise((done, failed) => {
+    const late = setTimeout(() => failed(new Error(`${what} took over ${ms} ms`)), ms);
+    promise.then(done, failed).finally(() => clearTimeout(late));
+  });
+
+/** What Rust cannot reach without a page of bindings. */
+const shell = {
+  origin: location.origin,
+  manifest:
+    new URL(location).searchParams.get("manifest") ??
+    new URL("/fugitive/manifest.json", location).href,
+  body: (flow) =>
+    new ReadableStream(
+      {
+        pull: async (stream) => {
+          const bytes = await flow.next();
+          if (bytes) stream.enqueue(bytes);
+          else stream.close();
+        },
+        cancel: () => flow.cancel(),
+      },
+      { highWaterMark: 1 },
+    ),
+  /** The client id of the window that holds the swarm, if any does. */
+  async holder() {
+    const { held } = await navigator.locks.query();
+    const name = "fugitive:client:";
+    return held.find((lock) => lock.name.startsWith(name))?.name.slice(name.length);
+  },
+  client: (id) => clients.get(id),
+  isOff: async (id) => OFF.test((await clients.get(id))?.url ?? ""),
+  async say(id, message) {
+    (await clients.get(id))?.postMessage(message);
+  },
+};
+
+let starting;
+/** The one instance of the Rust worker; a start that failed is tried again by the next request. */
+const worker = () =>
+  (starting ??= start().catch((error) => {
+    starting = undefined;
+    throw error;
+  }));
+
+async function start() {
+  await wasm_bindgen({ module_or_path: await wasm() });
+  return new wasm_bindgen.Worker(shell);
+}
+
+/** From Cache Storage, where the install put it: script and wasm never fall out of step. */
+async function wasm() {
+  const cache = await caches.open(CACHE);
+  const kept = await cache.match(WASM);
+  if (kept) return kept;
+  const fetched = await fetch(WASM);
+  if (!fetched.ok) throw new Error(`${WASM}: ${fetched.status}`);
+  await cache.put(WASM, fetched.clone());
+  return fetched;
+}
+
+async function install(event) {
+  // What is neither media nor asked for by name bypasses the worker, where the browser can do that.
+  const ours = MEDIA.map((requestDestination) => ({ requestDestination }));
+  ours.push({ urlPattern: new URLPattern({ pathname: `${FETCH}*` }) });
+  await event.addRoutes({ condition: { not: { or: ours } }, source: "network" });
+}
+
+addEventListener("install", (event) => {
+  if (event.addRoutes) {
+    event.waitUntil(install(event).catch((error) => warn("no static routes", error)));
+  }
+  const ready = within(worker(), INSTALL_WITHIN, "install").then(skipWaiting.bind(self));
+  event.waitUntil(
+    ready.catch((error) => {
+      warn("not installed", error);
+      throw error;
+    }),
+  );
+});
+
+addEventListener("activate", (event) => {
+  const old = async () => {
+    for (const name of await caches.keys()) {
+      if (name.startsWith("fugitive-") && name !== CACHE) await caches.delete(name);
+    }
+  };
+  event.waitUntil(Promise.all([clients.claim(), old()]));
+});
+
+addEventListener("fetch", (event) => {
+  const { request } = event;
+  const { method, destination, cache, headers, referrer, url } = request;
+  const isNamed = url.startsWith(location.origin + FETCH);
+  if (method !== "GET" || !(isNamed || MEDIA.includes(destination))) return;
+  // What the page's policy allows from another host, ours may not, and its answer may be opaque.
+  if (!url.startsWith(location.origin + "/")) return;
+  if (cache !== "default" && cache !== "force-cache") return;
+  if (headers.has("authorization") || CONDITIONAL.some((name) => headers.has(name))) return;
+  if (OFF.test(referrer)) return;
+  event.respondWith(isNamed ? answerNamed(event) : answer(event));
+});
+
+async function answer(event) {
+  try {
+    const ready = await within(worker(), START_WITHIN, "start");
+    const response = await ready.answer(event, event.request.url, false);
+    if (response) return response;
+  } catch (error) {
+    warn(event.request.url, error);
+  }
+  return fetch(event.request);
+}
+
+async function answerNamed(event) {
+  try {
+    const url = decodeURIComponent(event.request.url.slice((location.origin + FETCH).length));
+    const ready = await within(worker(), START_WITHIN, "start");
+    const response = await ready.answer(event, url, true);
+    if (response) return response;
+  } catch (error) {
+    warn(event.request.url, error);
+  }
+  // Without our header: the page asks the network itself.
+  return new Response(null, { status: 404 });
+}
+
+addEventListener("message", (event) => {
+  if (!event.data?.fugitive) return;
+  event.waitUntil(
+    worker()
+      .then((ready) => ready.heard(event))
+      .catch((error) => warn("message", error)),
+  );
+});

@@ -1,1 +1,17 @@
-//! stub
+//! The Service Worker: requests in, responses out.
+//!
+//! In the order in which a request walks through it: [`worker`] hears of it and knows the page,
+//! [`answer`] finds out where its bytes are, [`catalogue`] knows the manifest, [`link`] reaches the
+//! bridge, [`origin`] the network, [`flow`] streams the bytes to the page and [`writer`] to the
+//! store. [`tally`] counts. What can be decided without a browser is decided in `fugitive-core`.
+
+mod answer;
+mod catalogue;
+mod flow;
+mod link;
+mod log;
+mod memory;
+mod origin;
+mod tally;
+mod worker;
+mod writer;

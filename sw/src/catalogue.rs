@@ -1,0 +1,236 @@
+//! The manifest as this worker knows it: loaded from the store at once, from the origin at most once
+//! a minute while media are asked for, and whenever the signal server says that it changed.
+//!
+//! A look-up never waits for the network: what is not known yet goes to the origin.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
+
+use fugitive_core::{
+    content::ContentId,
+    manifest::{self, Entry, MAX_FILE, Manifest, Policy, Variant},
+};
+use fugitive_store::Store;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{Headers, RequestCache, RequestInit, Response};
+
+use crate::{log, origin};
+
+/// The manifest is believed for this long without asking again, in milliseconds.
+const BELIEVED_FOR: f64 = 60_000.0;
+const SAVED: &str = "manifest";
+
+type Entries = BTreeMap<String, Entry>;
+
+/// The manifest and what of its shards was needed so far.
+pub struct Catalogue {
+    origin: String,
+    url: String,
+    index: RefCell<Option<Manifest>>,
+    shards: RefCell<HashMap<ContentId, Option<Entries>>>,
+    etag: RefCell<Option<String>>,
+    checked_at: Cell<f64>,
+    refreshing: Cell<bool>,
+}
+
+/// What the manifest says of a URL.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Listed {
+    /// This is what the origin has.
+    As(Variant),
+    /// The origin does not share it.
+    No,
+    /// Not known yet.
+    Unknown,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    etag: Option<String>,
+    text: String,
+}
+
+impl Catalogue {
+    /// Knows nothing yet.
+    pub fn new(origin: String, url: String) -> Self {
+        Self {
+            origin,
+            url,
+            index: RefCell::default(),
+            shards: RefCell::default(),
+            etag: RefCell::default(),
+            checked_at: Cell::new(f64::NEG_INFINITY),
+            refreshing: Cell::new(false),
+        }
+    }
+
+    /// What the last instance knew.
+    pub async fn load(&self, store: &Store) {
+        if let Ok(Some(saved)) = store.meta_get::<Saved>(SAVED).await
+            && self.index.borrow().is_none()
+            && self.take(&saved.text).is_ok()
+        {
+            self.etag.replace(saved.etag);
+        }
+    }
+
+    /// What the site asks of its visitors' clients.
+    pub fn policy(&self) -> Policy {
+        let index = self.index.borrow();
+        index.as_ref().map(|m| m.policy.clone()).unwrap_or_default()
+    }
+
+    /// Whether what [`Catalogue::find`] says is recent enough to prove freshness.
+    pub fn is_recent(&self, now: f64) -> bool {
+        now - self.checked_at.get() < BELIEVED_FOR
+    }
+
+    /// What the origin has for a URL and this `Accept`, if that is known without asking.
+    pub fn find(self: &Rc<Self>, url: &str, accept: Option<&str>) -> Listed {
+        let key = manifest::key(&self.origin, url);
+        let index = self.index.borrow();
+        let Some(index) = index.as_ref() else {
+            return Listed::Unknown;
+        };
+        let choose = |entries: &Entries| match entries.get(key) {
+            Some(entry) => manifest::choose(entry, accept).cloned(),
+            None => None,
+        };
+        let found = match index.shard_of(key) {
+            None => choose(&index.entries),
+            Some(shard) => match self.shards.borrow().get(&shard.id) {
+                Some(Some(entries)) => choose(entries),
+                // Being fetched, or not to be had.
+                Some(None) => return Listed::Unknown,
+                None => {
+                    spawn_local(self.clone().fetch_shard(shard.id));
+                    return Listed::Unknown;
+                }
+            },
+        };
+        found.map_or(Listed::No, Listed::As)
+    }
+
+    /// Asks the origin if it is time to, or `now_at_all` costs.
+    pub async fn refresh(&self, store: Option<Store>, now: f64, at_once: bool) {
+        let due = at_once || !self.is_recent(now);
+        if !due || self.refreshing.replace(true) {
+            return;
+        }
+        match self.fetch().await {
+            Ok(None) => self.checked_at.set(now),
+            Ok(Some(saved)) => match self.take(&saved.text) {
+                Ok(()) => {
+                    self.checked_at.set(now);
+                    self.etag.replace(saved.etag.clone());
+                    if let Some(store) = store {
+                        let _ = store.meta_put(SAVED, &saved).await;
+                    }
+                }
+                Err(why) => {
+                    self.forget(now);
+                    log::warn(&["manifest not used: ", &why]);
+                }
+            },
+            Err(why) => {
+                // Once a minute at most, also when there is none.
+                self.forget(now);
+                log::debug(&["no manifest: ", &why]);
+            }
+        }
+        self.refreshing.set(false);
+    }
+
+    /// Without a manifest nothing is shared; the next look is a minute away.
+    fn forget(&self, now: f64) {
+        self.index.replace(None);
+        self.etag.replace(None);
+        self.checked_at.set(now);
+    }
+
+    fn take(&self, text: &str) -> Result<(), String> {
+        let manifest: Manifest = parse(text)?;
+        manifest.check().map_err(|bad| bad.to_string())?;
+        self.shards
+            .borrow_mut()
+            .retain(|id, _| manifest.shards.iter().any(|shard| shard.id == *id));
+        self.index.replace(Some(manifest));
+        Ok(())
+    }
+
+    /// The manifest if it is another than the one we have.
+    async fn fetch(&self) -> Result<Option<Saved>, String> {
+        let headers = Headers::new().map_err(|e| log::reason(&e))?;
+        if let Some(etag) = self.etag.borrow().as_deref() {
+            let _ = headers.set("if-none-match", etag);
+        }
+        let init = RequestInit::new();
+        init.set_headers(&headers);
+        // We keep it ourselves; an answer from the HTTP cache would prove nothing.
+        init.set_cache(RequestCache::NoStore);
+        let response = origin::fetch(&self.url, &init)
+            .await
+            .map_err(|e| log::reason(&e))?;
+        if response.status() == 304 {
+            return Ok(None);
+        }
+        let text = text(&response).await?;
+        let etag = response.headers().get("etag").ok().flatten();
+        Ok(Some(Saved { etag, text }))
+    }
+
+    async fn fetch_shard(self: Rc<Self>, id: ContentId) {
+        self.shards.borrow_mut().insert(id, None);
+        match self.shard(id).await {
+            Ok(entries) => {
+                self.shards.borrow_mut().insert(id, Some(entries));
+            }
+            Err(why) => log::warn(&["shard of the manifest not used: ", &why]),
+        }
+    }
+
+    async fn shard(&self, id: ContentId) -> Result<Entries, String> {
+        let base = self.url.rsplit_once('/').map_or("", |(base, _)| base);
+        let url = [base, "/shard/", &id.to_hex(), ".json"].concat();
+        let response = origin::fetch(&url, &RequestInit::new())
+            .await
+            .map_err(|e| log::reason(&e))?;
+        let text = text(&response).await?;
+        if ContentId::of(text.as_bytes()) != id {
+            return Err("its bytes are not those that the manifest names".into());
+        }
+        let entries: Entries = parse(&text)?;
+        manifest::check_entries(&entries).map_err(|bad| bad.to_string())?;
+        Ok(entries)
+    }
+
+    /// Where the origin keeps the outboard of a content.
+    pub fn outboard_url(&self, id: &ContentId) -> String {
+        let base = self.url.rsplit_once('/').map_or("", |(base, _)| base);
+        [base, "/bao/", &id.to_hex()].concat()
+    }
+}
+
+async fn text(response: &Response) -> Result<String, String> {
+    if !response.ok() {
+        return Err(["status ", &response.status().to_string()].concat());
+    }
+    let text = response.text().map_err(|e| log::reason(&e))?;
+    let text = JsFuture::from(text).await.map_err(|e| log::reason(&e))?;
+    let length = text.unchecked_ref::<js_sys::JsString>().length();
+    if length as usize > MAX_FILE {
+        return Err(["too long: ", &length.to_string()].concat());
+    }
+    text.as_string().ok_or_else(|| "not text".into())
+}
+
+/// The browser's own parser does the work, and costs no bytes in the wasm.
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let value: JsValue = js_sys::JSON::parse(text).map_err(|e| log::reason(&e))?;
+    serde_wasm_bindgen::from_value(value).map_err(|e| e.to_string())
+}

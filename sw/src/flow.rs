@@ -1,0 +1,480 @@
+//! One answer's bytes on their way to the page: from the store where they are held, from peers, from
+//! the origin, in order, as fast as the page reads.
+
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+    pin::pin,
+    rc::Rc,
+};
+
+use fugitive_core::content::{BLOCK, GROUP, groups_of};
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use gloo::timers::future::TimeoutFuture;
+use js_sys::{Promise, Uint8Array};
+use wasm_bindgen::{JsValue, prelude::*};
+use wasm_bindgen_futures::future_to_promise;
+use web_sys::Response;
+
+use crate::{
+    answer::{Head, peers_ready},
+    link::{Piece, Want},
+    log,
+    origin::{self, Body, Fetching},
+    tally::{Served, Source},
+    worker::State,
+    writer::Writer,
+};
+
+/// How far peers may be ahead of the page, in bytes.
+const AHEAD: u64 = 2 << 20;
+/// Peers that say nothing for this long in the middle of an answer are left, in milliseconds.
+const STALL: u32 = 1_500;
+
+/// Who had the first byte.
+pub enum Won {
+    /// Peers; the first bytes and their tier.
+    Peers(Want, Uint8Array, u8),
+    /// The origin.
+    Origin(Response),
+}
+
+/// Asks peers for bytes of a resource and, when they are late, the origin too; the loser is
+/// cancelled.
+pub async fn race(
+    state: &Rc<State>,
+    head: &Head,
+    bytes: Range<u64>,
+    fetch: impl AsyncFn(&Fetching) -> Result<Response, JsValue>,
+) -> Result<Won, JsValue> {
+    let fetching = Fetching::new();
+    let origin = async {
+        let began = origin::clock();
+        let response = fetch(&fetching).await;
+        if response.is_ok() {
+            let ms = origin::clock() - began;
+            state.pace.borrow_mut().origin_answered(ms);
+        }
+        response
+    };
+    let resource = &head.resource;
+    if !resource.listed || !peers_ready(state).await {
+        let response = origin.await?;
+        fetching.keep();
+        return Ok(Won::Origin(response));
+    }
+    let (asked_at, start) = (origin::clock(), bytes.start);
+    let credit = start + AHEAD;
+    let mut want = state.link.want(resource.id, resource.len, bytes, credit);
+    let first = |piece: Piece| match piece {
+        Piece::Bytes {
+            offset,
+            bytes,
+            tier,
+        } if offset == start => Some((bytes, tier)),
+        Piece::Failed(why) => {
+            log::debug(&[&resource.url, ": ", &why]);
+            None
+        }
+        _ => None,
+    };
+    let max_wait = state.catalogue.policy().max_wait_ms;
+    let deadline = state.pace.borrow().deadline(max_wait);
+    let on_time = match select(pin!(want.next()), TimeoutFuture::new(deadline as u32)).await {
+        Either::Left((piece, _)) => Some(first(piece)),
+        Either::Right(_) => None,
+    };
+    let came = |(bytes, tier): (Uint8Array, u8), want: Want| {
+        let ms = origin::clock() - asked_at;
+        state.pace.borrow_mut().peer_answered(ms);
+        Ok(Won::Peers(want, bytes, tier))
+    };
+    match on_time {
+        Some(Some(bytes)) => return came(bytes, want),
+        Some(None) => {
+            let response = origin.await?;
+            fetching.keep();
+            return Ok(Won::Origin(response));
+        }
+        None => state.look_again(),
+    }
+    // They are late: whoever comes first from here.
+    let mut origin = pin!(origin);
+    let raced = match select(origin.as_mut(), pin!(want.next())).await {
+        Either::Left((response, _)) => Either::Left(response),
+        Either::Right((piece, _)) => Either::Right(first(piece)),
+    };
+    match raced {
+        Either::Right(Some(bytes)) => came(bytes, want),
+        Either::Right(None) => {
+            let response = origin.await?;
+            fetching.keep();
+            Ok(Won::Origin(response))
+        }
+        Either::Left(Ok(response)) if response.ok() => {
+            fetching.keep();
+            Ok(Won::Origin(response))
+        }
+        // The origin has nothing better to offer: peers may still come.
+        Either::Left(failed) => match first(want.next().await) {
+            Some(bytes) => came(bytes, want),
+            None => {
+                fetching.keep();
+                failed.map(Won::Origin)
+            }
+        },
+    }
+}
+
+enum From {
+    /// To be found out.
+    Nowhere,
+    /// The store, up to this byte.
+    Store(u64),
+    Peers(Want),
+    Origin(Body),
+}
+
+/// The bytes of one answer, in order.
+pub struct Stream {
+    state: Rc<State>,
+    head: Option<Rc<Head>>,
+    at: u64,
+    end: Option<u64>,
+    held: Vec<(u32, u32)>,
+    from: From,
+    first: Option<(Uint8Array, u8)>,
+    writer: Option<Writer>,
+    served: Served,
+    retried: bool,
+}
+
+impl Stream {
+    /// Of a resource that is known, from its parts.
+    pub fn new(
+        state: Rc<State>,
+        head: Rc<Head>,
+        bytes: Range<u64>,
+        held: Vec<(u32, u32)>,
+        served: Served,
+    ) -> Self {
+        Self {
+            state,
+            head: Some(head),
+            at: bytes.start,
+            end: Some(bytes.end),
+            held,
+            from: From::Nowhere,
+            first: None,
+            writer: None,
+            served,
+            retried: false,
+        }
+    }
+
+    /// Of an answer of the origin.
+    pub fn relay(
+        state: Rc<State>,
+        head: Option<Rc<Head>>,
+        start: u64,
+        end: Option<u64>,
+        body: Body,
+        served: Served,
+    ) -> Self {
+        Self {
+            state,
+            head,
+            at: start,
+            end,
+            held: Vec::new(),
+            from: From::Origin(body),
+            first: None,
+            writer: None,
+            served,
+            retried: false,
+        }
+    }
+
+    /// Keeps what passes through.
+    pub fn write_with(&mut self, writer: Writer) {
+        self.writer = Some(writer);
+    }
+
+    /// What is lacking from the current byte on, up to what is held again; nothing where the
+    /// current byte is held.
+    pub fn gap(&self) -> Option<Range<u64>> {
+        let end = self.end?;
+        let group = (self.at / GROUP) as u32;
+        let next = self.held.iter().filter(|(_, end)| *end > group).min();
+        match next {
+            Some((start, _)) if *start <= group => None,
+            Some((start, _)) => Some(self.at..end.min(u64::from(*start) * GROUP)),
+            None => Some(self.at..end),
+        }
+    }
+
+    /// Peers have begun.
+    pub fn begin(&mut self, want: Want, bytes: Uint8Array, tier: u8) {
+        self.from = From::Peers(want);
+        self.first = Some((bytes, tier));
+    }
+
+    async fn next(&mut self) -> Result<Option<Uint8Array>, JsValue> {
+        while self.end.is_none_or(|end| self.at < end) {
+            let state = self.state.clone();
+            let (bytes, source) = match &mut self.from {
+                From::Nowhere => {
+                    self.open().await?;
+                    continue;
+                }
+                From::Store(held_to) => {
+                    match read(&state, self.head.as_deref(), self.at, *held_to).await {
+                        Some(bytes) => (bytes, Source::Store),
+                        None => {
+                            self.held.clear();
+                            self.from = From::Nowhere;
+                            continue;
+                        }
+                    }
+                }
+                From::Peers(want) => {
+                    let first = self.first.take();
+                    match peers_next(want, first, self.at).await {
+                        Some((bytes, tier)) => {
+                            want.credit(self.at + u64::from(bytes.length()) + AHEAD);
+                            let source = if tier == 1 {
+                                Source::Tier1
+                            } else {
+                                Source::Tier2
+                            };
+                            (bytes, source)
+                        }
+                        None => {
+                            self.rest_from_origin().await?;
+                            continue;
+                        }
+                    }
+                }
+                From::Origin(body) => match body.next().await {
+                    Ok(Some(bytes)) => (bytes, Source::Network),
+                    Ok(None) if self.end.is_none() => return Ok(None),
+                    Ok(None) => {
+                        self.again("the origin sent less than it said".into())
+                            .await?;
+                        continue;
+                    }
+                    Err(error) => {
+                        self.again(error).await?;
+                        continue;
+                    }
+                },
+            };
+            return Ok(Some(self.take(bytes, source)));
+        }
+        Ok(None)
+    }
+
+    fn take(&mut self, bytes: Uint8Array, source: Source) -> Uint8Array {
+        let left = self.end.map_or(u64::MAX, |end| end - self.at);
+        let bytes = if u64::from(bytes.length()) > left {
+            bytes.subarray(0, left as u32)
+        } else {
+            bytes
+        };
+        let length = u64::from(bytes.length());
+        if let Some(writer) = &mut self.writer
+            && source != Source::Store
+        {
+            writer.push(self.at, &bytes, source == Source::Network);
+        }
+        self.served.add(source, length);
+        self.at += length;
+        if let (From::Store(held_to), true) = (&self.from, true)
+            && self.at >= *held_to
+        {
+            self.from = From::Nowhere;
+        }
+        if let (From::Peers(_), Some(_)) = (&self.from, &self.head)
+            && self.is_held()
+        {
+            self.from = From::Nowhere;
+        }
+        bytes
+    }
+
+    fn is_held(&self) -> bool {
+        self.gap().is_none() && self.end.is_some_and(|end| self.at < end)
+    }
+
+    /// Finds a source for the current byte.
+    async fn open(&mut self) -> Result<(), JsValue> {
+        let Some(gap) = self.gap() else {
+            let group = (self.at / GROUP) as u32;
+            let held = self.held.iter().find(|(s, e)| *s <= group && group < *e);
+            let end = self.end.unwrap_or(u64::MAX);
+            self.from = From::Store(held.map_or(end, |(_, to)| end.min(u64::from(*to) * GROUP)));
+            return Ok(());
+        };
+        let Some(head) = self.head.clone() else {
+            return Err("nothing is known of the resource".into());
+        };
+        let url = &head.resource.url;
+        let (start, end) = (gap.start, gap.end);
+        let rest =
+            async |fetching: &Fetching| fetching.rest(url, start, end, head.validator()).await;
+        match race(&self.state, &head, gap, rest).await? {
+            Won::Peers(want, bytes, tier) => self.begin(want, bytes, tier),
+            Won::Origin(response) => self.from = From::Origin(continuation(&response, start)?),
+        }
+        Ok(())
+    }
+
+    /// Peers went away or stalled: the rest comes from the origin.
+    async fn rest_from_origin(&mut self) -> Result<(), JsValue> {
+        let Some((head, gap)) = self.head.clone().zip(self.gap()) else {
+            self.from = From::Nowhere;
+            return Ok(());
+        };
+        self.from = From::Nowhere;
+        let fetching = Fetching::new();
+        let response = fetching
+            .rest(&head.resource.url, gap.start, gap.end, head.validator())
+            .await?;
+        fetching.keep();
+        self.from = From::Origin(continuation(&response, gap.start)?);
+        Ok(())
+    }
+
+    /// The origin broke off. Once, it is asked to go on where it stopped.
+    async fn again(&mut self, error: JsValue) -> Result<(), JsValue> {
+        if self.head.is_none() || std::mem::replace(&mut self.retried, true) {
+            return Err(error);
+        }
+        self.rest_from_origin().await
+    }
+
+    fn finish(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.finish();
+        }
+        if self.served.total() > 0 {
+            self.state.served(&self.served);
+        }
+    }
+}
+
+/// The body of an answer that goes on at this byte. A resource that changed in the middle comes as
+/// a whole, and the two must not be mixed.
+fn continuation(response: &Response, start: u64) -> Result<Body, JsValue> {
+    let range = response.headers().get("content-range")?;
+    let range = range
+        .as_deref()
+        .and_then(fugitive_core::request::parse_content_range);
+    if response.status() == 206 && range.is_some_and(|(first, _)| first == start) {
+        Ok(Body::of(response))
+    } else if response.status() == 200 && start == 0 {
+        Ok(Body::of(response))
+    } else {
+        Err("the origin has another version now".into())
+    }
+}
+
+async fn peers_next(
+    want: &mut Want,
+    first: Option<(Uint8Array, u8)>,
+    at: u64,
+) -> Option<(Uint8Array, u8)> {
+    if first.is_some() {
+        return first;
+    }
+    match select(pin!(want.next()), TimeoutFuture::new(STALL)).await {
+        Either::Left((
+            Piece::Bytes {
+                offset,
+                bytes,
+                tier,
+            },
+            _,
+        )) if offset == at => Some((bytes, tier)),
+        Either::Left((Piece::Failed(why), _)) => {
+            log::debug(&["peers end early: ", &why]);
+            None
+        }
+        _ => None,
+    }
+}
+
+/// The next bytes from the store, at most to the end of a block.
+async fn read(state: &Rc<State>, head: Option<&Head>, at: u64, held_to: u64) -> Option<Uint8Array> {
+    let (resource, store) = (&head?.resource, state.store().await?);
+    let end = held_to.min((at / BLOCK + 1) * BLOCK);
+    let groups = groups_of(at..end);
+    let skip = at - u64::from(groups.start) * GROUP;
+    match store.read(&resource.id, resource.len, groups).await {
+        Ok(bytes) => {
+            let to = (skip + end - at).min(bytes.len() as u64);
+            Some(Uint8Array::from(&bytes[skip as usize..to as usize]))
+        }
+        Err(error) => {
+            state.store_failed(&error);
+            None
+        }
+    }
+}
+
+/// A stream as JavaScript pulls it.
+#[wasm_bindgen]
+pub struct Flow {
+    stream: Rc<RefCell<Option<Stream>>>,
+    cancelled: Rc<Cell<bool>>,
+    cancel: RefCell<Option<oneshot::Sender<()>>>,
+}
+
+impl Flow {
+    /// Around a stream.
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            stream: Rc::new(RefCell::new(Some(stream))),
+            cancelled: Rc::default(),
+            cancel: RefCell::default(),
+        }
+    }
+}
+
+#[wasm_bindgen]
+impl Flow {
+    /// Resolves with the next bytes, or undefined at the end.
+    pub fn next(&self) -> Promise {
+        let (slot, cancelled) = (self.stream.clone(), self.cancelled.clone());
+        let (sender, cancel) = oneshot::channel();
+        self.cancel.replace(Some(sender));
+        future_to_promise(async move {
+            let Some(mut stream) = slot.take() else {
+                return Ok(JsValue::UNDEFINED);
+            };
+            let next = match select(pin!(stream.next()), cancel).await {
+                Either::Left((next, _)) => next,
+                Either::Right(_) => Ok(None),
+            };
+            if cancelled.get() || !matches!(next, Ok(Some(_))) {
+                stream.finish();
+            } else {
+                slot.replace(Some(stream));
+            }
+            if let Err(error) = &next {
+                log::warn(&["answer broke off: ", &log::reason(error)]);
+            }
+            Ok(next?.map_or(JsValue::UNDEFINED, JsValue::from))
+        })
+    }
+
+    /// The page no longer reads.
+    pub fn cancel(&self) {
+        self.cancelled.set(true);
+        self.cancel.replace(None);
+        if let Some(mut stream) = self.stream.take() {
+            stream.finish();
+        }
+    }
+}

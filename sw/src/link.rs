@@ -1,0 +1,266 @@
+//! The near end of the port: wants to the bridge, verified bytes back.
+//!
+//! A port belongs to this instance of the worker and to one page. Either may end without a word, so
+//! an instance that has no port asks the page that holds the swarm for one, and every wait is
+//! bounded by the caller.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    ops::Range,
+    rc::Rc,
+};
+
+use fugitive_core::{
+    content::ContentId,
+    port::{FromBridge, ToBridge, WantId},
+};
+use futures_channel::{mpsc, oneshot};
+use futures_util::StreamExt;
+use gloo::events::EventListener;
+use js_sys::{Array, Uint8Array};
+use serde::Serialize;
+use serde_wasm_bindgen::Serializer;
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::{MessageEvent, MessagePort};
+
+use crate::log;
+
+/// One thing that the bridge said of a want.
+pub enum Piece {
+    /// Verified bytes.
+    Bytes {
+        /// Where they belong.
+        offset: u64,
+        /// The bytes.
+        bytes: Uint8Array,
+        /// 1 or 2.
+        tier: u8,
+    },
+    /// That was all.
+    End,
+    /// Nothing more comes.
+    Failed(String),
+}
+
+/// What is known of peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// No bridge has said anything to this instance.
+    Unknown,
+    /// The bridge is there and has none yet.
+    Coming,
+    /// The bridge is there, and there are none to be had.
+    None,
+    /// Open.
+    Here(u32),
+}
+
+/// What the worker does when the bridge says something that is not about a want.
+pub trait Told {
+    /// The number of peers changed.
+    fn peers(&self, peers: Peers);
+    /// The manifest changed.
+    fn manifest(&self);
+}
+
+/// The near end.
+pub struct Link {
+    port: RefCell<Option<Live>>,
+    peers: Cell<Peers>,
+    wants: RefCell<HashMap<WantId, mpsc::UnboundedSender<Piece>>>,
+    last_want: Cell<WantId>,
+    waiting: RefCell<Vec<oneshot::Sender<()>>>,
+}
+
+struct Live {
+    client: String,
+    port: MessagePort,
+    _listener: EventListener,
+}
+
+impl Link {
+    /// Without a port.
+    pub fn new() -> Self {
+        Self {
+            port: RefCell::default(),
+            peers: Cell::new(Peers::Unknown),
+            wants: RefCell::default(),
+            last_want: Cell::new(0),
+            waiting: RefCell::default(),
+        }
+    }
+
+    /// What is known of peers.
+    pub fn peers(&self) -> Peers {
+        self.peers.get()
+    }
+
+    /// Whether there is a port, which may be dead.
+    pub fn is_up(&self) -> bool {
+        self.port.borrow().is_some()
+    }
+
+    /// Whether the port, if there is one, leads to this window.
+    pub fn is_with(&self, client: Option<&str>) -> bool {
+        let port = self.port.borrow();
+        port.as_ref()
+            .is_none_or(|live| Some(live.client.as_str()) == client)
+    }
+
+    /// A bridge offers a port, or was asked for one. `client` is its window.
+    pub fn take(self: &Rc<Self>, port: MessagePort, client: &str, told: Rc<dyn Told>) {
+        let link = Rc::downgrade(self);
+        let listener = EventListener::new(&port, "message", move |event| {
+            let data = event.unchecked_ref::<MessageEvent>().data();
+            if let Some(link) = link.upgrade() {
+                link.heard(data, &*told);
+            }
+        });
+        port.start();
+        self.fail_all("another bridge took over");
+        self.peers.set(Peers::Unknown);
+        self.port.replace(Some(Live {
+            client: client.to_owned(),
+            port,
+            _listener: listener,
+        }));
+        self.say(&ToBridge::Hello {
+            client: client.to_owned(),
+        });
+    }
+
+    /// The page that held the bridge goes away, or said nothing for too long.
+    pub fn lost(&self, why: &str) {
+        self.port.replace(None);
+        self.peers.set(Peers::Unknown);
+        self.fail_all(why);
+        self.wake();
+    }
+
+    fn fail_all(&self, why: &str) {
+        for (_, want) in self.wants.borrow_mut().drain() {
+            let _ = want.unbounded_send(Piece::Failed(why.to_owned()));
+        }
+    }
+
+    /// Resolves when what is known of peers may have changed.
+    pub fn changed(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.borrow_mut().push(sender);
+        receiver
+    }
+
+    fn wake(&self) {
+        for waiting in self.waiting.borrow_mut().drain(..) {
+            let _ = waiting.send(());
+        }
+    }
+
+    /// Asks peers for bytes of a content.
+    pub fn want(self: &Rc<Self>, id: ContentId, len: u64, bytes: Range<u64>, credit: u64) -> Want {
+        let want = self.last_want.get().wrapping_add(1);
+        self.last_want.set(want);
+        let (sender, pieces) = mpsc::unbounded();
+        self.wants.borrow_mut().insert(want, sender);
+        self.say(&ToBridge::Want {
+            want,
+            id,
+            len,
+            start: bytes.start,
+            end: bytes.end,
+            credit,
+        });
+        Want {
+            link: self.clone(),
+            want,
+            pieces,
+            ended: false,
+        }
+    }
+
+    /// Tells the bridge; without one it is told when it starts, from the store.
+    pub fn say(&self, message: &ToBridge) {
+        let Some(message) = message.serialize(&Serializer::json_compatible()).ok() else {
+            return;
+        };
+        if let Some(live) = &*self.port.borrow()
+            && let Err(error) = live.port.post_message(&Array::of1(&message))
+        {
+            log::warn(&["port: ", &log::reason(&error)]);
+        }
+    }
+
+    fn heard(&self, data: JsValue, told: &dyn Told) {
+        let parts: Array = data.unchecked_into();
+        let Ok(message) = serde_wasm_bindgen::from_value::<FromBridge>(parts.get(0)) else {
+            return log::debug(&["the bridge says what this version does not know"]);
+        };
+        let (want, piece) = match message {
+            FromBridge::Peers { open, coming } => {
+                let peers = match (open, coming) {
+                    (0, true) => Peers::Coming,
+                    (0, false) => Peers::None,
+                    (open, _) => Peers::Here(open),
+                };
+                self.peers.set(peers);
+                told.peers(peers);
+                return self.wake();
+            }
+            FromBridge::Manifest {} => return told.manifest(),
+            FromBridge::Bytes { want, offset, tier } => {
+                let bytes = Uint8Array::new(&parts.get(1));
+                (
+                    want,
+                    Piece::Bytes {
+                        offset,
+                        bytes,
+                        tier,
+                    },
+                )
+            }
+            FromBridge::End { want } => (want, Piece::End),
+            FromBridge::Failed { want, why } => (want, Piece::Failed(why)),
+        };
+        if let Some(sender) = self.wants.borrow().get(&want) {
+            let _ = sender.unbounded_send(piece);
+        }
+    }
+}
+
+/// A want under way; dropping it cancels it, all the way to the peers.
+pub struct Want {
+    link: Rc<Link>,
+    want: WantId,
+    pieces: mpsc::UnboundedReceiver<Piece>,
+    ended: bool,
+}
+
+impl Want {
+    /// The next thing said of it.
+    pub async fn next(&mut self) -> Piece {
+        let piece = self.pieces.next().await;
+        let piece = piece.unwrap_or_else(|| Piece::Failed("the bridge is gone".into()));
+        self.ended |= !matches!(piece, Piece::Bytes { .. });
+        piece
+    }
+
+    /// The page has read on.
+    pub fn credit(&self, to: u64) {
+        if !self.ended {
+            self.link.say(&ToBridge::Credit {
+                want: self.want,
+                to,
+            });
+        }
+    }
+}
+
+impl Drop for Want {
+    fn drop(&mut self) {
+        self.link.wants.borrow_mut().remove(&self.want);
+        if !self.ended {
+            self.link.say(&ToBridge::Cancel { want: self.want });
+        }
+    }
+}

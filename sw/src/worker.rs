@@ -1,0 +1,422 @@
+//! The worker as the listeners see it: it hears of requests and messages, and knows the pages.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+};
+
+use fugitive_core::{content::ContentId, hedge::Pace, port::ToBridge};
+use fugitive_store::{Store, StoreError, Stored};
+use js_sys::{Array, Promise};
+use serde::Serialize;
+use serde_wasm_bindgen::Serializer;
+use wasm_bindgen::{JsCast, JsValue, prelude::*};
+use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
+use web_sys::{
+    Client, ExtendableMessageEvent, FetchEvent, MessageChannel, MessagePort, ReadableStream,
+};
+
+use crate::{
+    answer::{self, Asking},
+    catalogue::Catalogue,
+    flow::Flow,
+    link::{Link, Peers, Told},
+    log,
+    memory::Memory,
+    origin,
+    tally::{Served, Tally},
+};
+
+const PACE: &str = "pace";
+const TALLY: &str = "tally";
+/// A database that could not be opened is not tried again for this long, in milliseconds.
+const STORE_AGAIN: f64 = 30_000.0;
+/// Pages remembered; more than a browser has open.
+const MAX_PAGES: usize = 256;
+/// What was learnt and counted is written down this long after the last change, in milliseconds.
+const SAVE_AFTER: u32 = 1_000;
+
+#[wasm_bindgen]
+extern "C" {
+    /// What the listener script does for us.
+    pub type Shell;
+    /// The origin that we serve.
+    #[wasm_bindgen(method, getter)]
+    fn origin(this: &Shell) -> String;
+    /// Where the manifest is.
+    #[wasm_bindgen(method, getter)]
+    fn manifest(this: &Shell) -> String;
+    /// A flow as a body.
+    #[wasm_bindgen(method)]
+    fn body(this: &Shell, flow: Flow) -> ReadableStream;
+    /// The client id of the window that holds the swarm, or undefined.
+    #[wasm_bindgen(method)]
+    fn holder(this: &Shell) -> Promise;
+    /// A client by its id, or undefined.
+    #[wasm_bindgen(method)]
+    fn client(this: &Shell, id: &str) -> Promise;
+    /// Whether the page with this client id has us switched off.
+    #[wasm_bindgen(method, js_name = isOff)]
+    fn is_off(this: &Shell, id: &str) -> Promise;
+    /// A message to a page, if it is still there.
+    #[wasm_bindgen(method)]
+    fn say(this: &Shell, id: &str, message: &JsValue);
+}
+
+/// The worker.
+#[wasm_bindgen]
+pub struct Worker(Rc<State>);
+
+/// What one instance of the worker knows. It may end at any time; what must outlive it is in the
+/// store.
+pub struct State {
+    shell: Shell,
+    store: RefCell<Option<Store>>,
+    opening: RefCell<Option<Promise>>,
+    store_failed_at: Cell<f64>,
+    /// The manifest.
+    pub catalogue: Rc<Catalogue>,
+    /// The port.
+    pub link: Rc<Link>,
+    /// The hot tier.
+    pub memory: RefCell<Memory>,
+    /// What was learnt of this origin and its peers.
+    pub pace: RefCell<Pace>,
+    tally: RefCell<Tally>,
+    pages: RefCell<HashMap<String, Page>>,
+    /// What images of this browser accept, as last seen.
+    pub accept: RefCell<String>,
+    /// When the first request began to wait for a bridge, since peers were last there.
+    waiting_since: Cell<Option<f64>>,
+    missed: Cell<bool>,
+    used: RefCell<Vec<ContentId>>,
+    save_pending: Cell<bool>,
+}
+
+#[derive(Clone, Copy)]
+struct Page {
+    off: bool,
+}
+
+#[wasm_bindgen]
+impl Worker {
+    /// Starts at once to open the store and to load what is known.
+    #[wasm_bindgen(constructor)]
+    pub fn new(shell: Shell) -> Self {
+        let catalogue = Catalogue::new(shell.origin(), shell.manifest());
+        let state = Rc::new(State {
+            shell,
+            store: RefCell::default(),
+            opening: RefCell::default(),
+            store_failed_at: Cell::new(f64::NEG_INFINITY),
+            catalogue: Rc::new(catalogue),
+            link: Rc::new(Link::new()),
+            memory: RefCell::default(),
+            pace: RefCell::default(),
+            tally: RefCell::default(),
+            pages: RefCell::default(),
+            accept: RefCell::default(),
+            waiting_since: Cell::new(None),
+            missed: Cell::new(false),
+            used: RefCell::default(),
+            save_pending: Cell::new(false),
+        });
+        let begun = state.clone();
+        spawn_local(async move {
+            begun.store().await;
+        });
+        Self(state)
+    }
+
+    /// Resolves with a response, or undefined where the network should answer.
+    pub fn answer(&self, event: FetchEvent, url: String, named: bool) -> Promise {
+        let state = self.0.clone();
+        let request = event.request();
+        let client = event.client_id().unwrap_or_default();
+        let asking = Asking::new(event, request, url, client, named);
+        future_to_promise(async move {
+            let response = answer::answer(state, asking).await?;
+            Ok(response.map_or(JsValue::UNDEFINED, JsValue::from))
+        })
+    }
+
+    /// A message from a page. Resolves when what it asks for is done.
+    pub fn heard(&self, event: ExtendableMessageEvent) -> Promise {
+        let state = self.0.clone();
+        future_to_promise(async move {
+            state.heard(&event).await;
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+}
+
+impl State {
+    /// The store, opened if it is not; nothing where there is none to be had.
+    pub async fn store(self: &Rc<Self>) -> Option<Store> {
+        if let Some(store) = &*self.store.borrow() {
+            return Some(store.clone());
+        }
+        if origin::clock() - self.store_failed_at.get() < STORE_AGAIN {
+            return None;
+        }
+        let opening = self
+            .opening
+            .borrow_mut()
+            .get_or_insert_with(|| {
+                let state = self.clone();
+                future_to_promise(async move {
+                    state.open().await;
+                    Ok(JsValue::UNDEFINED)
+                })
+            })
+            .clone();
+        let _ = JsFuture::from(opening).await;
+        self.store.borrow().clone()
+    }
+
+    async fn open(self: &Rc<Self>) {
+        match Store::open().await {
+            Ok(store) => {
+                self.catalogue.load(&store).await;
+                if let Ok(Some(pace)) = store.meta_get::<Pace>(PACE).await {
+                    self.pace.replace(pace);
+                }
+                if let Ok(Some(tally)) = store.meta_get::<Tally>(TALLY).await {
+                    self.tally.replace(tally);
+                }
+                self.store.replace(Some(store));
+            }
+            Err(error) => {
+                self.store_failed_at.set(origin::clock());
+                log::warn(&["no store: ", &error.to_string()]);
+            }
+        }
+        self.opening.replace(None);
+    }
+
+    /// The store said that something is wrong: if it is gone, it is opened again when next needed.
+    pub fn store_failed(&self, error: &StoreError) {
+        match error {
+            StoreError::Missing => return,
+            StoreError::Gone => {
+                self.store.replace(None);
+                self.memory.replace(Memory::default());
+            }
+            _ => {}
+        }
+        log::warn(&["store: ", &error.to_string()]);
+    }
+
+    /// The bridge is told what can be served from now on, and what no longer.
+    pub fn stored(&self, id: ContentId, len: u64, stored: Stored) {
+        for id in stored.evicted {
+            self.link.say(&ToBridge::Dropped { id });
+        }
+        self.link.say(&ToBridge::Stored {
+            id,
+            len,
+            groups: stored.groups,
+        });
+    }
+
+    /// How much longer a request waits for a bridge that is coming, in milliseconds.
+    pub fn patience_left(&self, max_wait: u32) -> f64 {
+        let now = origin::clock();
+        let since = self.waiting_since.get().unwrap_or(now);
+        self.waiting_since.set(Some(since));
+        let patience = self.pace.borrow().patience(max_wait);
+        let left = since + patience - now;
+        if left <= 0.0 && patience > 0.0 && !self.missed.replace(true) {
+            self.pace.borrow_mut().peers_did_not_come();
+        }
+        left
+    }
+
+    /// A deadline was missed: if the window that held the swarm is no longer the one that does, the
+    /// port is dead.
+    pub fn look_again(self: &Rc<Self>) {
+        let state = self.clone();
+        spawn_local(async move {
+            let holder = JsFuture::from(state.shell.holder()).await;
+            let holder = holder.ok().and_then(|holder| holder.as_string());
+            if !state.link.is_with(holder.as_deref()) {
+                state.link.lost("the page that held it is gone");
+            }
+        });
+    }
+
+    /// The origin no longer shares a content.
+    pub fn unshare(self: &Rc<Self>, id: ContentId) {
+        self.link.say(&ToBridge::Dropped { id });
+        let state = self.clone();
+        spawn_local(async move {
+            if let Some(store) = state.store().await
+                && let Err(error) = store.set_shared(&id, false).await
+            {
+                state.store_failed(&error);
+            }
+        });
+    }
+
+    /// A content was used; written down with the next save.
+    pub fn used(&self, id: ContentId) {
+        self.used.borrow_mut().push(id);
+    }
+
+    /// A flow as a body.
+    pub fn body(&self, flow: Flow) -> ReadableStream {
+        self.shell.body(flow)
+    }
+
+    /// Whether this page has us switched off; asked once for each page.
+    pub async fn is_off(&self, client: &str) -> bool {
+        if client.is_empty() {
+            return false;
+        }
+        let known = self.pages.borrow().get(client).copied();
+        if let Some(page) = known {
+            return page.off;
+        }
+        let off = JsFuture::from(self.shell.is_off(client)).await;
+        let off = off.is_ok_and(|off| off.is_truthy());
+        let mut pages = self.pages.borrow_mut();
+        if pages.len() >= MAX_PAGES {
+            pages.clear();
+        }
+        pages.insert(client.to_owned(), Page { off });
+        off
+    }
+
+    /// An answer went out: counted, and the page is told.
+    pub fn served(self: &Rc<Self>, served: &Served) {
+        #[derive(Serialize)]
+        struct Message<'a> {
+            fugitive: &'static str,
+            url: &'a str,
+            source: &'static str,
+            bytes: f64,
+            ms: f64,
+        }
+        self.tally.borrow_mut().count(served);
+        self.save_soon();
+        let message = Message {
+            fugitive: "served",
+            url: &served.url,
+            source: served.source(),
+            bytes: served.total() as f64,
+            ms: origin::clock() - served.since,
+        };
+        if let Ok(message) = message.serialize(&Serializer::json_compatible()) {
+            self.shell.say(&served.client, &message);
+        }
+    }
+
+    /// What was learnt and counted goes into the store, after a while.
+    fn save_soon(self: &Rc<Self>) {
+        if self.save_pending.replace(true) {
+            return;
+        }
+        let state = self.clone();
+        spawn_local(async move {
+            gloo::timers::future::TimeoutFuture::new(SAVE_AFTER).await;
+            state.save_pending.set(false);
+            let (pace, tally) = (state.pace.borrow().clone(), state.tally.borrow().clone());
+            let used = state.used.take();
+            if let Some(store) = state.store().await {
+                let _ = store.touch(used).await;
+                let _ = store.meta_put(PACE, &pace).await;
+                let _ = store.meta_put(TALLY, &tally).await;
+            }
+        });
+    }
+
+    /// Asks the window that holds the swarm for a port, where this instance has none.
+    pub async fn reach_bridge(self: &Rc<Self>) {
+        if self.link.is_up() {
+            return;
+        }
+        if let Err(error) = self.ask_for_port().await {
+            log::debug(&["no port: ", &log::reason(&error)]);
+        }
+    }
+
+    async fn ask_for_port(self: &Rc<Self>) -> Result<(), JsValue> {
+        let holder = JsFuture::from(self.shell.holder()).await?;
+        let Some(holder) = holder.as_string() else {
+            return Ok(());
+        };
+        let client = JsFuture::from(self.shell.client(&holder)).await?;
+        if client.is_undefined() || self.link.is_up() {
+            return Ok(());
+        }
+        let channel = MessageChannel::new()?;
+        let message = js_sys::Object::new();
+        js_sys::Reflect::set(&message, &"fugitive".into(), &"port".into())?;
+        client
+            .unchecked_into::<Client>()
+            .post_message_with_transfer(&message, &Array::of1(&channel.port2()))?;
+        self.link.take(channel.port1(), &holder, self.clone());
+        Ok(())
+    }
+
+    async fn heard(self: &Rc<Self>, event: &ExtendableMessageEvent) {
+        let data = event.data();
+        let field = |name: &str| js_sys::Reflect::get(&data, &name.into()).unwrap_or_default();
+        let port = || event.ports().get(0).dyn_into::<MessagePort>().ok();
+        let sender = event
+            .source()
+            .and_then(|source| js_sys::Reflect::get(&source, &"id".into()).ok())
+            .and_then(|id| id.as_string())
+            .unwrap_or_default();
+        match field("fugitive").as_string().as_deref() {
+            Some("bridge") => {
+                if let Some(port) = port() {
+                    self.link.take(port, &sender, self.clone());
+                }
+            }
+            Some("closing") => {
+                self.waiting_since.set(None);
+                self.missed.set(false);
+                self.link.lost("the page went away");
+            }
+            Some("adopt") => {
+                let urls: Array = field("urls").dyn_into().unwrap_or_default();
+                answer::adopt(self, urls.iter().filter_map(|url| url.as_string())).await;
+            }
+            Some("stats") => {
+                self.store().await;
+                let mut tally = self.tally.borrow().clone();
+                if let Peers::Here(open) = self.link.peers() {
+                    tally.peers = open;
+                }
+                let answer = tally.serialize(&Serializer::json_compatible());
+                if let (Some(port), Ok(answer)) = (port(), answer) {
+                    let _ = port.post_message(&answer);
+                }
+            }
+            _ => log::debug(&["a page says what this version does not know"]),
+        }
+    }
+}
+
+impl Told for State {
+    fn peers(&self, peers: Peers) {
+        if let Peers::Here(_) = peers {
+            self.missed.set(false);
+            let mut pace = self.pace.borrow_mut();
+            match self.waiting_since.take() {
+                Some(since) => pace.peers_came(origin::clock() - since),
+                None => pace.peers_are_here(),
+            }
+        }
+    }
+
+    fn manifest(&self) {
+        let catalogue = self.catalogue.clone();
+        let store = self.store.borrow().clone();
+        spawn_local(async move {
+            catalogue.refresh(store, origin::clock(), true).await;
+        });
+    }
+}
