@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http_body::Body as _;
 use http_body_util::BodyDataStream;
+use http_range_header::parse_range_header;
 use http_serve::{BoxError, ChunkedReadFile, Entity};
 use warp::{
     Filter, Reply as _,
@@ -23,7 +24,7 @@ use warp::{
         HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
         header::{
             ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-            IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, VARY,
+            IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, RANGE, VARY,
         },
     },
     reply::Response,
@@ -270,6 +271,21 @@ fn quality(headers: &HeaderMap, encoding: &str) -> u16 {
     named.or(any).unwrap_or(0)
 }
 
+/// The same ranges, each with its first and last byte. `http_serve` is wrong about suffixes longer
+/// than the entity, about `-0`, and about numbers near 2^64. `None` if the header is to be ignored.
+fn plain_range(range: &HeaderValue, len: u64) -> Option<HeaderValue> {
+    let parsed = parse_range_header(range.to_str().ok()?).ok()?;
+    let plain = match parsed.validate(len) {
+        Ok(ranges) if ranges.is_empty() => return None,
+        Ok(ranges) => {
+            let ranges = ranges.iter().map(|r| format!("{}-{}", r.start(), r.end()));
+            format!("bytes={}", ranges.collect::<Vec<_>>().join(","))
+        }
+        Err(_) => format!("bytes={len}-"),
+    };
+    HeaderValue::from_str(&plain).ok()
+}
+
 /// Answers with the entity, or a part of it, or that it did not change. The headers given go with
 /// all of these, not with errors.
 pub fn reply<E>(entity: E, asked: &Asked, headers: &[(HeaderName, &str)]) -> Response
@@ -302,6 +318,20 @@ where
         {
             request.headers_mut().remove(name);
         }
+    }
+
+    let plain = request
+        .headers()
+        .get(RANGE)
+        .map(|v| plain_range(v, entity.len()));
+    match plain {
+        Some(Some(range)) => {
+            request.headers_mut().insert(RANGE, range);
+        }
+        Some(None) => {
+            request.headers_mut().remove(RANGE);
+        }
+        None => {}
     }
 
     let (mut parts, body) = http_serve::serve(entity, &request).into_parts();

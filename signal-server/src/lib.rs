@@ -36,7 +36,7 @@ use hyper_util::{
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warp::{
@@ -194,7 +194,7 @@ impl Server {
             };
             match accepted {
                 Ok((stream, remote)) => {
-                    let _ = stream.set_nodelay(true);
+                    tune(&stream);
                     tokio::spawn(self.clone().connection(stream, remote));
                 }
                 Err(error) => {
@@ -264,6 +264,15 @@ impl Server {
         };
         connections.track_future(serving).await;
     }
+}
+
+/// What cannot be set is not worth losing a connection for.
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    // Else the kernel takes megabytes that the client never gets if it breaks off, the access log
+    // counts them, and what is sent next waits behind them.
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(CONNECTION_BUFFER as u32);
 }
 
 /// Opens a server and runs it until `shutdown`.

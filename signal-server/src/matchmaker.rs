@@ -487,3 +487,425 @@ fn send(to: Conn, message: ToClient, out: &mut Vec<Output>) {
 fn refuse(to: Conn, why: &str, out: &mut Vec<Output>) {
     send(to, ToClient::Refused { why: why.into() }, out);
 }
+
+#[cfg(test)]
+mod tests {
+    use fugitive_signal::Signal;
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    /// A matchmaker, what it said to each connection, and a clock that the test moves.
+    struct Room {
+        matchmaker: Matchmaker,
+        rng: StdRng,
+        now: u64,
+        next: u64,
+        said: BTreeMap<Conn, Vec<ToClient>>,
+        closed: Vec<(Conn, &'static str)>,
+    }
+
+    struct Joined {
+        conn: Conn,
+        id: String,
+        ticket: String,
+        offered: Vec<String>,
+    }
+
+    impl Room {
+        fn new() -> Self {
+            Self {
+                matchmaker: Matchmaker::new(&[9; 64], Vec::new()),
+                rng: StdRng::seed_from_u64(1),
+                now: 1_000_000,
+                next: 0,
+                said: BTreeMap::new(),
+                closed: Vec::new(),
+            }
+        }
+
+        fn obey(&mut self, out: Vec<Output>) {
+            for output in out {
+                match output {
+                    Output::Send { to, message } => {
+                        self.said.entry(to).or_default().push(message);
+                    }
+                    Output::Close { conn, why } => self.closed.push((conn, why)),
+                }
+            }
+        }
+
+        fn open(&mut self, origin: &str) -> Conn {
+            self.next += 1;
+            self.matchmaker.open(Conn(self.next), origin, self.now);
+            Conn(self.next)
+        }
+
+        fn say(&mut self, conn: Conn, message: ToServer) -> Vec<ToClient> {
+            let mut out = Vec::new();
+            if self.matchmaker.heard(conn, self.now, &mut out) {
+                self.matchmaker
+                    .receive(conn, message, self.now, &mut self.rng, &mut out);
+            }
+            self.obey(out);
+            self.said.remove(&conn).unwrap_or_default()
+        }
+
+        fn join(&mut self, origin: &str, page: &str, want: u16, ticket: Option<&str>) -> Joined {
+            let conn = self.open(origin);
+            let answer = self.say(
+                conn,
+                ToServer::Join {
+                    version: 1,
+                    page: page.into(),
+                    want,
+                    ticket: ticket.map(str::to_owned),
+                },
+            );
+            match answer.as_slice() {
+                [
+                    ToClient::Welcome { id, ticket, .. },
+                    ToClient::Offered { peers },
+                ] => Joined {
+                    conn,
+                    id: id.clone(),
+                    ticket: ticket.clone(),
+                    offered: peers.clone(),
+                },
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn signal(&mut self, from: &Joined, to: &str) -> Vec<ToClient> {
+            let signal = Signal::Candidate {
+                candidate: "c".into(),
+                mid: None,
+                line: None,
+            };
+            let to = to.into();
+            self.say(from.conn, ToServer::Signal { to, signal })
+        }
+
+        fn more(&mut self, peer: &Joined, want: u16) -> Vec<String> {
+            match self.say(peer.conn, ToServer::More { want }).as_slice() {
+                [ToClient::Offered { peers }] => peers.clone(),
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn heard_by(&mut self, peer: &Joined) -> Vec<ToClient> {
+            self.said.remove(&peer.conn).unwrap_or_default()
+        }
+
+        fn hang_up(&mut self, conn: Conn) {
+            let mut out = Vec::new();
+            self.matchmaker.closed(conn, self.now, &mut out);
+            self.obey(out);
+        }
+
+        fn tick(&mut self) {
+            let mut out = Vec::new();
+            self.matchmaker.tick(self.now, &mut out);
+            self.obey(out);
+        }
+    }
+
+    fn gone(peer: &Joined) -> ToClient {
+        ToClient::Gone {
+            peer: peer.id.clone(),
+        }
+    }
+
+    #[test]
+    fn newcomer_is_told_whom_to_dial_and_the_others_nothing() {
+        let mut room = Room::new();
+        let first = room.join("https://a", "/", 4, None);
+        assert!(first.offered.is_empty());
+        let second = room.join("https://a", "/", 4, None);
+        assert_eq!(second.offered, std::slice::from_ref(&first.id));
+        assert!(room.heard_by(&first).is_empty());
+    }
+
+    #[test]
+    fn other_origin_is_never_offered() {
+        let mut room = Room::new();
+        room.join("https://a", "/", 4, None);
+        assert!(room.join("https://b", "/", 4, None).offered.is_empty());
+        assert!(room.join("http://a", "/", 4, None).offered.is_empty());
+    }
+
+    #[test]
+    fn same_page_comes_first_and_then_the_same_site() {
+        let mut room = Room::new();
+        let elsewhere = room.join("o", "/other", 0, None);
+        let here = [0; 3].map(|_| room.join("o", "/page", 0, None).id);
+        let newcomer = room.join("o", "/page", 4, None);
+        assert_eq!(newcomer.offered.len(), 4);
+        assert!(here.iter().all(|id| newcomer.offered[..3].contains(id)));
+        assert_eq!(newcomer.offered[3], elsewhere.id);
+    }
+
+    #[test]
+    fn load_is_spread_over_those_that_have_few_links() {
+        let mut room = Room::new();
+        let olds: Vec<Joined> = (0..8).map(|_| room.join("o", "/", 0, None)).collect();
+        let mut offers: HashMap<String, usize> = HashMap::new();
+        for _ in 0..4 {
+            for id in room.join("o", "/", 2, None).offered {
+                *offers.entry(id).or_default() += 1;
+            }
+        }
+        assert!(olds.iter().all(|old| offers.get(&old.id) == Some(&1)));
+    }
+
+    #[test]
+    fn nobody_is_offered_more_than_the_most_or_than_was_wanted() {
+        let mut room = Room::new();
+        for _ in 0..40 {
+            room.join("o", "/", 0, None);
+        }
+        assert_eq!(room.join("o", "/", 3, None).offered.len(), 3);
+        let greedy = room.join("o", "/", u16::MAX, None);
+        assert_eq!(greedy.offered.len(), MOST_OFFERED);
+    }
+
+    #[test]
+    fn more_brings_strangers_first_and_then_those_that_were_offered_before() {
+        let mut room = Room::new();
+        for _ in 0..5 {
+            room.join("o", "/", 0, None);
+        }
+        let peer = room.join("o", "/", 3, None);
+        let more = room.more(&peer, 3);
+        assert_eq!(more.len(), 3);
+        let fresh = more.iter().filter(|id| !peer.offered.contains(id)).count();
+        assert_eq!(fresh, 2);
+        assert!(!peer.offered.contains(&more[0]) && !peer.offered.contains(&more[1]));
+    }
+
+    #[test]
+    fn peer_that_was_to_be_dialled_is_not_told_to_dial_back() {
+        let mut room = Room::new();
+        let first = room.join("o", "/", 4, None);
+        let second = room.join("o", "/", 4, None);
+        assert_eq!(second.offered, std::slice::from_ref(&first.id));
+        assert!(room.more(&first, 4).is_empty());
+    }
+
+    #[test]
+    fn signal_is_relayed_both_ways_over_a_link_with_the_true_sender() {
+        let mut room = Room::new();
+        let first = room.join("o", "/", 4, None);
+        let second = room.join("o", "/", 4, None);
+        for (from, to) in [(&second, &first), (&first, &second)] {
+            assert!(room.signal(from, &to.id).is_empty());
+            match room.heard_by(to).as_slice() {
+                [ToClient::Signal { from: sender, .. }] => assert_eq!(*sender, from.id),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn signal_to_a_stranger_is_refused_and_the_stranger_hears_nothing() {
+        let mut room = Room::new();
+        let first = room.join("o", "/", 0, None);
+        let second = room.join("o", "/", 0, None);
+        let foreign = room.join("p", "/", 0, None);
+        for to in [first.id.as_str(), foreign.id.as_str(), "nobody", ""] {
+            let answer = room.signal(&second, to);
+            assert!(matches!(answer.as_slice(), [ToClient::Refused { .. }]));
+        }
+        assert!(room.heard_by(&first).is_empty());
+        assert!(room.heard_by(&foreign).is_empty());
+    }
+
+    #[test]
+    fn gone_is_said_once_to_those_with_a_link_and_to_nobody_else() {
+        let mut room = Room::new();
+        let first = room.join("o", "/", 4, None);
+        let second = room.join("o", "/", 4, None);
+        let stranger = room.join("o", "/", 0, None);
+        room.say(second.conn, ToServer::Leave {});
+        assert_eq!(room.heard_by(&first), [gone(&second)]);
+        room.hang_up(second.conn);
+        assert!(room.heard_by(&first).is_empty());
+        assert!(room.heard_by(&stranger).is_empty());
+        let answer = room.signal(&first, &second.id);
+        assert!(matches!(answer.as_slice(), [ToClient::Refused { .. }]));
+        assert_eq!(room.join("o", "/", 9, None).offered.len(), 2);
+    }
+
+    #[test]
+    fn silent_peer_is_gone_after_three_heartbeats_and_one_that_beats_is_not() {
+        let mut room = Room::new();
+        let silent = room.join("o", "/", 4, None);
+        let alive = room.join("o", "/", 4, None);
+        let mut heard = Vec::new();
+        for _ in 0..4 {
+            room.now += u64::from(HEARTBEAT_SECONDS) * 1000;
+            heard.extend(room.say(alive.conn, ToServer::Heartbeat {}));
+            room.tick();
+            heard.extend(room.heard_by(&alive));
+        }
+        assert_eq!(room.closed, [(silent.conn, "nothing heard for too long")]);
+        assert_eq!(heard, [gone(&silent)]);
+    }
+
+    #[test]
+    fn connection_that_never_joins_is_closed() {
+        let mut room = Room::new();
+        let conn = room.open("o");
+        room.now += UNJOINED - 1;
+        room.tick();
+        assert!(room.closed.is_empty());
+        room.now += 1;
+        room.tick();
+        assert_eq!(room.closed, [(conn, "no join")]);
+    }
+
+    #[test]
+    fn anything_before_the_join_closes_and_a_second_join_is_refused() {
+        let mut room = Room::new();
+        let conn = room.open("o");
+        room.say(conn, ToServer::More { want: 1 });
+        assert_eq!(room.closed, [(conn, "the first message must be a join")]);
+        let peer = room.join("o", "/", 0, None);
+        let answer = room.say(
+            peer.conn,
+            ToServer::Join {
+                version: 1,
+                page: "/".into(),
+                want: 0,
+                ticket: None,
+            },
+        );
+        assert!(matches!(answer.as_slice(), [ToClient::Refused { .. }]));
+        assert_eq!(room.matchmaker.joined(), 1);
+    }
+
+    #[test]
+    fn client_that_comes_back_with_its_ticket_finds_its_old_neighbours_first() {
+        let mut room = Room::new();
+        let neighbour = room.join("o", "/", 0, None);
+        let peer = room.join("o", "/", 1, None);
+        assert_eq!(peer.offered, std::slice::from_ref(&neighbour.id));
+        for _ in 0..20 {
+            room.join("o", "/next", 0, None);
+        }
+        room.say(peer.conn, ToServer::Leave {});
+        assert_eq!(room.heard_by(&neighbour), [gone(&peer)]);
+        room.now += 500;
+        let back = room.join("o", "/next", 3, Some(&peer.ticket));
+        assert_eq!(back.id, peer.id);
+        assert_eq!(back.offered.len(), 3);
+        assert_eq!(back.offered[0], neighbour.id);
+        assert!(room.signal(&back, &neighbour.id).is_empty());
+    }
+
+    #[test]
+    fn client_that_comes_back_before_its_old_socket_closed_takes_its_place_quietly() {
+        let mut room = Room::new();
+        let neighbour = room.join("o", "/", 0, None);
+        let peer = room.join("o", "/", 1, None);
+        let back = room.join("o", "/next", 4, Some(&peer.ticket));
+        assert_eq!(back.id, peer.id);
+        assert_eq!(back.offered, std::slice::from_ref(&neighbour.id));
+        assert_eq!(room.closed, [(peer.conn, "you came back elsewhere")]);
+        room.hang_up(peer.conn);
+        assert!(room.heard_by(&neighbour).is_empty());
+        assert!(room.signal(&neighbour, &peer.id).is_empty());
+        assert_eq!(room.heard_by(&back).len(), 1);
+        assert_eq!(room.matchmaker.joined(), 2);
+    }
+
+    #[test]
+    fn forged_ticket_and_one_of_another_origin_make_a_new_peer() {
+        let mut room = Room::new();
+        let victim = room.join("o", "/", 0, None);
+        let forged = format!("{}.ffffffffffff.{}", victim.id, "0".repeat(64));
+        assert_ne!(room.join("o", "/", 0, Some(&forged)).id, victim.id);
+        assert_ne!(room.join("p", "/", 0, Some(&victim.ticket)).id, victim.id);
+        assert!(room.closed.is_empty());
+    }
+
+    #[test]
+    fn links_of_one_that_left_long_ago_are_forgotten() {
+        let mut room = Room::new();
+        let neighbour = room.join("o", "/", 0, None);
+        let peer = room.join("o", "/", 1, None);
+        room.say(peer.conn, ToServer::Leave {});
+        room.now += REMEMBERED;
+        room.say(neighbour.conn, ToServer::Heartbeat {});
+        room.tick();
+        let back = room.join("o", "/", 0, Some(&peer.ticket));
+        assert_eq!(back.id, peer.id);
+        let answer = room.signal(&back, &neighbour.id);
+        assert!(matches!(answer.as_slice(), [ToClient::Refused { .. }]));
+    }
+
+    #[test]
+    fn flood_closes_the_connection_and_a_steady_pace_does_not() {
+        let mut room = Room::new();
+        let steady = room.join("o", "/", 0, None);
+        for _ in 0..5000 {
+            room.now += 1000 / RATE;
+            room.say(steady.conn, ToServer::Heartbeat {});
+        }
+        assert!(room.closed.is_empty());
+        let flood = room.join("o", "/", 0, None);
+        for _ in 0..=BURST {
+            room.say(flood.conn, ToServer::Heartbeat {});
+        }
+        assert_eq!(room.closed, [(flood.conn, "too many messages")]);
+    }
+
+    #[test]
+    fn one_visitor_gets_to_know_a_bounded_number_of_others() {
+        let mut room = Room::new();
+        for _ in 0..(MOST_LINKS + 50) {
+            room.join("o", "/", 0, None);
+        }
+        let curious = room.join("o", "/", 16, None);
+        let mut known: BTreeSet<String> = curious.offered.iter().cloned().collect();
+        for _ in 0..50 {
+            known.extend(room.more(&curious, 16));
+        }
+        assert_eq!(known.len(), MOST_LINKS);
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_left() {
+        let mut room = Room::new();
+        let peers: Vec<Joined> = (0..50)
+            .map(|i| room.join("o", &format!("/{}", i % 7), 8, None))
+            .collect();
+        for (i, peer) in peers.iter().enumerate() {
+            if i % 2 == 0 {
+                room.hang_up(peer.conn);
+            } else {
+                room.say(peer.conn, ToServer::Leave {});
+            }
+        }
+        room.now += REMEMBERED;
+        room.tick();
+        assert!(room.matchmaker.sites.is_empty());
+        assert!(room.matchmaker.peers.is_empty());
+        assert!(room.matchmaker.connections.is_empty());
+        assert!(room.matchmaker.formers.is_empty());
+    }
+
+    #[test]
+    fn thousands_join_in_a_moment() {
+        let mut room = Room::new();
+        let begun = std::time::Instant::now();
+        let count = 10_000;
+        for _ in 0..count {
+            room.join("o", "/", 8, None);
+        }
+        assert_eq!(room.matchmaker.joined(), count);
+        let most = room.matchmaker.peers.values().map(|p| p.links.len()).max();
+        assert!(most.is_some_and(|most| most <= 24), "{most:?}");
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    }
+}

@@ -1,0 +1,15 @@
+//! The server over real sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what fails here is a test"
+)]
+
+mod access_log;
+mod binary;
+mod client_files;
+mod manifest;
+mod running;
+mod signalling;
+mod static_site;
