@@ -2,7 +2,8 @@
 // never touched, and what goes wrong goes to the network. Everything else is in Rust.
 
 const WASM = "__SW_WASM__";
-const CACHE = "fugitive-__VERSION__";
+const VERSION = "__VERSION__";
+const CACHE = `fugitive-${VERSION}`;
 const MEDIA = ["image", "video", "audio"];
 /** Where `fugitive.fetch` asks; never a path of the server's. */
 const FETCH = "/fugitive/fetch/";
