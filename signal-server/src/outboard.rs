@@ -23,14 +23,19 @@ const WINDOW: u64 = 1 << 20;
 const PARENT: usize = 64;
 
 /// The content id of a file of `len` bytes, and its outboard if it is long enough for one. A file
-/// that turns out shorter is an error.
-pub fn hash(file: &File, len: u64) -> io::Result<(ContentId, Option<Vec<u8>>)> {
+/// that turns out shorter is an error. `done` hears, from any core, of each run of bytes.
+pub fn hash(
+    file: &File,
+    len: u64,
+    done: &(impl Fn(u64) + Sync),
+) -> io::Result<(ContentId, Option<Vec<u8>>)> {
     if len <= OUTBOARD_OVER {
         let bytes = read(file, 0, len)?;
+        done(len);
         return Ok((ContentId::of(&bytes), None));
     }
     let mut outboard = vec![0; outboard_len(len)];
-    let root = subtree(file, 0, len, &mut outboard, true)?;
+    let root = subtree(file, 0, len, &mut outboard, true, done)?;
     Ok((ContentId(root), Some(outboard)))
 }
 
@@ -71,16 +76,18 @@ fn subtree(
     len: u64,
     outboard: &mut [u8],
     root: bool,
+    done: &(impl Fn(u64) + Sync),
 ) -> io::Result<ChainingValue> {
     if len <= WINDOW {
         let bytes = read(file, offset, len)?;
+        done(len);
         return Ok(window(&bytes, offset, outboard, root));
     }
     let left_len = left_subtree_len(len);
     let (parent, left, right) = split(outboard, left_len);
     let (left, right) = rayon::join(
-        || subtree(file, offset, left_len, left, false),
-        || subtree(file, offset + left_len, len - left_len, right, false),
+        || subtree(file, offset, left_len, left, false, done),
+        || subtree(file, offset + left_len, len - left_len, right, false, done),
     );
     Ok(merge(parent, left?, right?, root))
 }
@@ -146,7 +153,7 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|i: u32| (i ^ (i >> 8)) as u8).collect();
             let mut file = tempfile::tempfile().unwrap();
             io::Write::write_all(&mut file, &bytes).unwrap();
-            let (id, outboard) = hash(&file, u64::from(len)).unwrap();
+            let (id, outboard) = hash(&file, u64::from(len), &|_| {}).unwrap();
             let theirs = PreOrderMemOutboard::create(&bytes, BlockSize::from_chunk_log(4));
             assert_eq!(id, ContentId::of(&bytes), "{len}");
             assert_eq!(id.0, *theirs.root.as_bytes(), "{len}");
@@ -158,8 +165,11 @@ mod tests {
     fn small_file_has_no_outboard_and_one_that_was_cut_short_is_an_error() {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, b"short").unwrap();
-        assert_eq!(hash(&file, 5).unwrap(), (ContentId::of(b"short"), None));
-        assert!(hash(&file, 6).is_err());
-        assert!(hash(&file, 9 << 20).is_err());
+        assert_eq!(
+            hash(&file, 5, &|_| {}).unwrap(),
+            (ContentId::of(b"short"), None)
+        );
+        assert!(hash(&file, 6, &|_| {}).is_err());
+        assert!(hash(&file, 9 << 20, &|_| {}).is_err());
     }
 }

@@ -81,7 +81,7 @@ impl Rules {
 pub trait Progress: Sync {
     /// There is so much to hash.
     fn start(&self, files: u64, bytes: u64);
-    /// One file of so many bytes has been hashed.
+    /// So many more bytes have been hashed.
     fn hashed(&self, bytes: u64);
 }
 
@@ -169,8 +169,7 @@ impl Scanner {
         let hashed: Vec<(PathBuf, io::Result<Known>)> = changed
             .par_iter()
             .map(|candidate| {
-                let known = self.hash(candidate);
-                progress.hashed(candidate.stamp.len);
+                let known = self.hash(candidate, progress);
                 (candidate.path.clone(), known)
             })
             .collect();
@@ -258,9 +257,10 @@ impl Scanner {
         Ok((candidates, unsettled))
     }
 
-    fn hash(&self, candidate: &Candidate) -> io::Result<Known> {
+    fn hash(&self, candidate: &Candidate, progress: &dyn Progress) -> io::Result<Known> {
         let file = File::open(&candidate.path)?;
-        let (id, outboard) = outboard::hash(&file, candidate.stamp.len)?;
+        let (id, outboard) =
+            outboard::hash(&file, candidate.stamp.len, &|bytes| progress.hashed(bytes))?;
         // By path: a file that was replaced meanwhile is not what we hashed.
         if Stamp::of(&fs::metadata(&candidate.path)?) != candidate.stamp {
             return Err(io::Error::new(

@@ -276,6 +276,12 @@ async fn write(
     }
 }
 
+/// Whether a handshake's `Origin` says within what to pair. Sandboxed frames and local files all say
+/// `null`, and would meet each other.
+fn is_origin(origin: &str) -> bool {
+    origin != "null" && !origin.is_empty() && origin.len() <= LONGEST_ORIGIN
+}
+
 /// The WebSocket. A handshake without `Origin` is refused: it says within what peers are paired.
 pub fn route(
     signalling: Signalling,
@@ -288,7 +294,7 @@ pub fn route(
             move |ws: warp::ws::Ws, origin: Option<String>, remote: SocketAddr| {
                 let signalling = signalling.clone();
                 match origin {
-                    Some(origin) if origin != "null" && origin.len() <= LONGEST_ORIGIN => ws
+                    Some(origin) if is_origin(&origin) => ws
                         .max_message_size(MAX_MESSAGE)
                         .max_frame_size(MAX_MESSAGE)
                         .on_upgrade(move |socket| signalling.serve(socket, origin, remote))

@@ -150,3 +150,21 @@ fn access_log_and_options_are_taken() {
     let log = fs::read_to_string(log).unwrap();
     assert!(log.contains("\"GET /a.png HTTP/1.1\" 200 1\n"), "{log}");
 }
+
+#[test]
+fn client_files_are_written_or_said_to_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = fugitive()
+        .args(["client", "--out"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    if output.status.success() {
+        for name in ["fugitive.js", "fugitive-sw.js", "fugitive.js.br"] {
+            assert!(folder.path().join(name).exists(), "{name}");
+        }
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("without client files"), "{said}");
+    }
+}

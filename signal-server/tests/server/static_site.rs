@@ -2,6 +2,9 @@
 
 use std::{fs, os::unix::fs::symlink};
 
+use fugitive_server::{Config, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::running::{Running, bytes, header, put};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,4 +264,22 @@ async fn large_file_arrives_whole_by_many_at_once() {
     for download in downloads {
         assert!(download.await.unwrap() == video);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connection_that_the_caller_accepted_is_served_over_any_stream() {
+    let site = tempfile::tempdir().unwrap();
+    put(site.path(), "a.png", b"pixels");
+    let config = Config {
+        site: site.path().to_owned(),
+        ..Config::default()
+    };
+    let server = Server::open(config).unwrap();
+    let (mut ours, theirs) = tokio::io::duplex(64);
+    tokio::spawn(server.connection(theirs, ([127, 0, 0, 1], 1).into()));
+    let request = b"GET /a.png HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    ours.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    ours.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("pixels"));
 }
