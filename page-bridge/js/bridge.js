@@ -85,6 +85,8 @@ async function live(settings, life) {
     return [module, signalUrl(settings), location.pathname, ticket()];
   });
   ended.addEventListener("abort", () => {
+    // A port does not say that its other end is gone.
+    navigator.serviceWorker.controller?.postMessage({ fugitive: "closing" });
     bridge?.stop();
     host?.stop();
   });

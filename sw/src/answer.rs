@@ -337,7 +337,7 @@ async fn from_origin(
     head: Option<&Rc<Head>>,
 ) -> Result<Response, JsValue> {
     let began = origin::clock();
-    let fetching = Fetching::new();
+    let fetching = Fetching::default();
     let response = fetching.request(&asking.request).await?;
     state
         .pace

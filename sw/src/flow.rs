@@ -48,7 +48,7 @@ pub async fn race(
     bytes: Range<u64>,
     fetch: impl AsyncFn(&Fetching) -> Result<Response, JsValue>,
 ) -> Result<Won, JsValue> {
-    let fetching = Fetching::new();
+    let fetching = Fetching::default();
     let origin = async {
         let began = origin::clock();
         let response = fetch(&fetching).await;
@@ -320,9 +320,9 @@ impl Stream {
             return Err("nothing is known of the resource".into());
         };
         let url = &head.resource.url;
-        let (start, end) = (gap.start, gap.end);
+        let (start, bytes) = (gap.start, gap.clone());
         let rest =
-            async |fetching: &Fetching| fetching.rest(url, start, end, head.validator()).await;
+            async |fetching: &Fetching| fetching.rest(url, bytes.clone(), head.validator()).await;
         match race(&self.state, &head, gap, rest).await? {
             Won::Peers(want, bytes, tier) => self.begin(want, bytes, tier),
             Won::Origin(response) => self.from = From::Origin(continuation(&response, start)?),
@@ -337,9 +337,9 @@ impl Stream {
             return Ok(());
         };
         self.from = From::Nowhere;
-        let fetching = Fetching::new();
+        let fetching = Fetching::default();
         let response = fetching
-            .rest(&head.resource.url, gap.start, gap.end, head.validator())
+            .rest(&head.resource.url, gap.clone(), head.validator())
             .await?;
         fetching.keep();
         self.from = From::Origin(continuation(&response, gap.start)?);

@@ -1,20 +1,18 @@
 //! The network side: requests to the origin, their bodies as a stream of pieces.
 
-use std::cell::RefCell;
+use std::{cell::Cell, ops::Range, rc::Rc};
 
-use js_sys::{Reflect, Uint8Array};
+use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue, prelude::*};
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{
-    AbortController, Headers, ReadableStreamDefaultReader, Request, RequestInit, Response,
-};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{Headers, ReadableStreamDefaultReader, Request, RequestInit, Response};
 
 #[wasm_bindgen]
 extern "C" {
     #[wasm_bindgen(js_name = fetch, catch)]
-    fn fetch_url(url: &str, init: &RequestInit) -> Result<js_sys::Promise, JsValue>;
+    fn fetch_url(url: &str, init: &RequestInit) -> Result<Promise, JsValue>;
     #[wasm_bindgen(js_name = fetch, catch)]
-    fn fetch_request(request: &Request, init: &RequestInit) -> Result<js_sys::Promise, JsValue>;
+    fn fetch_request(request: &Request) -> Result<Promise, JsValue>;
     #[wasm_bindgen(js_namespace = performance)]
     fn now() -> f64;
 }
@@ -31,65 +29,77 @@ pub async fn fetch(url: &str, init: &RequestInit) -> Result<Response, JsValue> {
         .unchecked_into())
 }
 
-/// A fetch that ends when it is dropped before it was taken.
-pub struct Fetching(RefCell<Option<AbortController>>);
+/// A fetch whose response is cancelled if nobody takes it.
+///
+/// The page's own request is passed on untouched, with its signal: with an init of ours it would
+/// lose its `Range`, which a script may not set on such a request (Fetch, "no-CORS-safelisted").
+#[derive(Default)]
+pub struct Fetching {
+    kept: Rc<Cell<bool>>,
+}
 
 impl Fetching {
-    /// One that nothing was fetched with yet.
-    pub fn new() -> Self {
-        Self(RefCell::new(AbortController::new().ok()))
-    }
-
     /// The page's request as it came.
     pub async fn request(&self, request: &Request) -> Result<Response, JsValue> {
-        let promise = fetch_request(request, &self.init())?;
-        Ok(JsFuture::from(promise).await?.unchecked_into())
+        self.settle(fetch_request(request)?).await
     }
 
     /// Bytes from `start` on, if the resource is still the one with this validator.
     pub async fn rest(
         &self,
         url: &str,
-        start: u64,
-        end: u64,
+        bytes: Range<u64>,
         validator: Option<&str>,
     ) -> Result<Response, JsValue> {
         let headers = Headers::new()?;
-        let range = [
-            "bytes=",
-            &start.to_string(),
-            "-",
-            &end.saturating_sub(1).to_string(),
-        ];
-        headers.set("range", &range.concat())?;
+        headers.set("range", &byte_range(bytes))?;
         if let Some(validator) = validator {
             headers.set("if-range", validator)?;
         }
-        let init = self.init();
+        let init = RequestInit::new();
         init.set_headers(&headers);
-        fetch(url, &init).await
+        self.settle(fetch_url(url, &init)?).await
     }
 
-    fn init(&self) -> RequestInit {
-        let init = RequestInit::new();
-        if let Some(controller) = &*self.0.borrow() {
-            init.set_signal(Some(&controller.signal()));
-        }
-        init
+    async fn settle(&self, promise: Promise) -> Result<Response, JsValue> {
+        let guard = Unless {
+            kept: self.kept.clone(),
+            promise: promise.clone(),
+        };
+        let response: Response = JsFuture::from(promise).await?.unchecked_into();
+        drop(guard);
+        Ok(response)
     }
 
     /// The response is wanted: from here on its body decides.
     pub fn keep(&self) {
-        self.0.take();
+        self.kept.set(true);
     }
 }
 
-impl Drop for Fetching {
+/// Cancels what a promise brings, unless it was kept.
+struct Unless {
+    kept: Rc<Cell<bool>>,
+    promise: Promise,
+}
+
+impl Drop for Unless {
     fn drop(&mut self) {
-        if let Some(controller) = self.0.take() {
-            controller.abort();
-        }
+        let (kept, promise) = (self.kept.clone(), self.promise.clone());
+        spawn_local(async move {
+            if let Ok(response) = JsFuture::from(promise).await
+                && !kept.get()
+            {
+                drop(Body::of(response.unchecked_ref()));
+            }
+        });
     }
+}
+
+/// The value of a `Range` header.
+pub fn byte_range(bytes: Range<u64>) -> String {
+    let (start, last) = (bytes.start, bytes.end.saturating_sub(1));
+    ["bytes=", &start.to_string(), "-", &last.to_string()].concat()
 }
 
 /// A response's body; cancelled when dropped.
@@ -124,7 +134,7 @@ impl Drop for Body {
         if let Some(reader) = &self.0 {
             // Cancelling a body that failed rejects; that it failed is known already.
             let cancelled = reader.cancel();
-            wasm_bindgen_futures::spawn_local(async move {
+            spawn_local(async move {
                 let _ = JsFuture::from(cancelled).await;
             });
         }

@@ -375,7 +375,7 @@ impl State {
                     self.link.take(port, &sender, self.clone());
                 }
             }
-            Some("closing") => {
+            Some("closing") if self.link.is_with(Some(&sender)) => {
                 self.waiting_since.set(None);
                 self.missed.set(false);
                 self.link.lost("the page went away");
@@ -395,6 +395,7 @@ impl State {
                     let _ = port.post_message(&answer);
                 }
             }
+            Some("closing") => {}
             _ => log::debug(&["a page says what this version does not know"]),
         }
     }
