@@ -315,7 +315,16 @@ async fn from_parts(
         asking.served(Some(head.resource.id)),
     );
     if let Some(gap) = stream.gap() {
-        let fetching = async |fetching: &Fetching| fetching.request(&asking.request).await;
+        // A range is answered in parts, from the origin too: the next part may come from peers.
+        let bytes = gap.clone();
+        let fetching = async |fetching: &Fetching| {
+            if is_part {
+                let url = &head.resource.url;
+                fetching.rest(url, bytes.clone(), head.validator()).await
+            } else {
+                fetching.request(&asking.request).await
+            }
+        };
         match flow::race(state, &head, gap, fetching).await? {
             Won::Peers(want, bytes, tier) => stream.begin(want, bytes, tier),
             // The browser fetches it itself, with the page's own rights, or we relay what came.
@@ -541,6 +550,7 @@ pub async fn peers_ready(state: &Rc<State>) -> bool {
         }
         let left = state.patience_left(max_wait);
         if left <= 0.0 {
+            log::debug(&["peers are not waited for any longer"]);
             return false;
         }
         let timeout = gloo::timers::future::TimeoutFuture::new(left as u32 + 1);
