@@ -111,7 +111,8 @@ impl Running {
             sent_to: RefCell::default(),
             ports: Ports::default(),
             serve: Serve::default(),
-            peers: Cell::default(),
+            // As the engine begins: the signal server has not answered yet.
+            peers: Cell::new((0, true)),
             alarm: RefCell::default(),
         });
         let weak = Rc::downgrade(&this);
