@@ -126,6 +126,7 @@ async function answer(event) {
     const response = await ready.answer(event, event.request.url, false);
     if (response) return response;
   } catch (error) {
+    if (event.request.signal.aborted) throw error;
     warn(event.request.url, error);
   }
   return fetch(event.request);
@@ -138,6 +139,7 @@ async function answerNamed(event) {
     const response = await ready.answer(event, url, true);
     if (response) return response;
   } catch (error) {
+    if (event.request.signal.aborted) throw error;
     warn(event.request.url, error);
   }
   // Without our header: the page asks the network itself.

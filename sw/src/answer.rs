@@ -14,7 +14,8 @@ use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{
-    FetchEvent, Headers, Request, RequestCache, RequestInit, RequestMode, Response, ResponseInit,
+    AbortSignal, FetchEvent, Headers, Request, RequestCache, RequestInit, RequestMode, Response,
+    ResponseInit,
 };
 
 use crate::{
@@ -69,6 +70,11 @@ impl Asking {
 
     fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
+    }
+
+    /// Aborted when the page gives up.
+    pub fn signal(&self) -> AbortSignal {
+        self.request.signal()
     }
 
     fn served(&self, id: Option<ContentId>) -> Served {
@@ -275,7 +281,7 @@ fn small(
 ) -> Result<Option<Response>, JsValue> {
     let (range, is_part) = match asked_of(asking, resource) {
         Asked::Several => return Ok(None),
-        Asked::Unsatisfiable => return unsatisfiable(resource.len).map(Some),
+        Asked::Unsatisfiable => return unsatisfiable(asking, resource.len).map(Some),
         Asked::Whole => (0..resource.len, false),
         Asked::Part(range) => (range, true),
     };
@@ -299,7 +305,7 @@ async fn from_parts(
     let len = head.resource.len;
     let (range, is_part) = match asked_of(asking, &head.resource) {
         Asked::Several => return Ok(None),
-        Asked::Unsatisfiable => return unsatisfiable(len).map(Some),
+        Asked::Unsatisfiable => return unsatisfiable(asking, len).map(Some),
         Asked::Whole => (0..len, false),
         Asked::Part(range) => (range, true),
     };
@@ -474,8 +480,11 @@ fn init(
     Ok(init)
 }
 
-fn unsatisfiable(len: u64) -> Result<Response, JsValue> {
+fn unsatisfiable(asking: &Asking, len: u64) -> Result<Response, JsValue> {
     let headers = Headers::new()?;
+    if asking.named {
+        headers.set("x-fugitive", "1")?;
+    }
     headers.set("content-range", &["bytes */", &len.to_string()].concat())?;
     let init = ResponseInit::new();
     init.set_status(416);

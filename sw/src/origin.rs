@@ -1,11 +1,14 @@
 //! The network side: requests to the origin, their bodies as a stream of pieces.
 
-use std::{cell::Cell, ops::Range, rc::Rc};
+use std::{cell::RefCell, ops::Range};
 
 use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue, prelude::*};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{Headers, ReadableStreamDefaultReader, Request, RequestInit, Response};
+use web_sys::{
+    AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, Request, RequestInit,
+    Response,
+};
 
 #[wasm_bindgen]
 extern "C" {
@@ -13,6 +16,8 @@ extern "C" {
     fn fetch_url(url: &str, init: &RequestInit) -> Result<Promise, JsValue>;
     #[wasm_bindgen(js_name = fetch, catch)]
     fn fetch_request(request: &Request) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(js_name = fetch, catch)]
+    fn fetch_request_with(request: &Request, init: &RequestInit) -> Result<Promise, JsValue>;
     #[wasm_bindgen(js_namespace = performance)]
     fn now() -> f64;
 }
@@ -24,27 +29,35 @@ pub fn clock() -> f64 {
 
 /// A request of our own.
 pub async fn fetch(url: &str, init: &RequestInit) -> Result<Response, JsValue> {
-    Ok(JsFuture::from(fetch_url(url, init)?)
-        .await?
-        .unchecked_into())
+    settle(fetch_url(url, init)?).await
 }
 
-/// A fetch whose response is cancelled if nobody takes it.
-///
-/// The page's own request is passed on untouched, with its signal: with an init of ours it would
-/// lose its `Range`, which a script may not set on such a request (Fetch, "no-CORS-safelisted").
-#[derive(Default)]
-pub struct Fetching {
-    kept: Rc<Cell<bool>>,
+/// A fetch that is aborted when this is dropped, unless its response was kept.
+pub struct Fetching(RefCell<Option<AbortController>>);
+
+impl Default for Fetching {
+    fn default() -> Self {
+        Self(RefCell::new(AbortController::new().ok()))
+    }
 }
 
 impl Fetching {
-    /// The page's request as it came.
+    /// The page's request as it came, but for an end of our own beside the page's.
+    ///
+    /// One with a `Range` is passed on untouched: with an init it would lose it, because a script
+    /// may not set that header on such a request (Fetch, "request-no-cors" guard).
     pub async fn request(&self, request: &Request) -> Result<Response, JsValue> {
-        self.settle(fetch_request(request)?).await
+        if request.headers().has("range")? {
+            return settle(fetch_request(request)?).await;
+        }
+        let init = self.init(Some(&request.signal()));
+        // With an init these would be the worker's.
+        init.set_referrer(&request.referrer());
+        init.set_referrer_policy(request.referrer_policy());
+        settle(fetch_request_with(request, &init)?).await
     }
 
-    /// Bytes from `start` on, if the resource is still the one with this validator.
+    /// Bytes of a resource, if it is still the one with this validator.
     pub async fn rest(
         &self,
         url: &str,
@@ -56,44 +69,42 @@ impl Fetching {
         if let Some(validator) = validator {
             headers.set("if-range", validator)?;
         }
-        let init = RequestInit::new();
+        let init = self.init(None);
         init.set_headers(&headers);
-        self.settle(fetch_url(url, &init)?).await
+        settle(fetch_url(url, &init)?).await
     }
 
-    async fn settle(&self, promise: Promise) -> Result<Response, JsValue> {
-        let guard = Unless {
-            kept: self.kept.clone(),
-            promise: promise.clone(),
-        };
-        let response: Response = JsFuture::from(promise).await?.unchecked_into();
-        drop(guard);
-        Ok(response)
+    fn init(&self, page: Option<&AbortSignal>) -> RequestInit {
+        let init = RequestInit::new();
+        if let Some(controller) = &*self.0.borrow() {
+            let signal = controller.signal();
+            match page {
+                Some(page) => {
+                    let both = js_sys::Array::of2(page, &signal);
+                    init.set_signal(Some(&AbortSignal::any(&both)));
+                }
+                None => init.set_signal(Some(&signal)),
+            }
+        }
+        init
     }
 
     /// The response is wanted: from here on its body decides.
     pub fn keep(&self) {
-        self.kept.set(true);
+        self.0.take();
     }
 }
 
-/// Cancels what a promise brings, unless it was kept.
-struct Unless {
-    kept: Rc<Cell<bool>>,
-    promise: Promise,
-}
-
-impl Drop for Unless {
+impl Drop for Fetching {
     fn drop(&mut self) {
-        let (kept, promise) = (self.kept.clone(), self.promise.clone());
-        spawn_local(async move {
-            if let Ok(response) = JsFuture::from(promise).await
-                && !kept.get()
-            {
-                drop(Body::of(response.unchecked_ref()));
-            }
-        });
+        if let Some(controller) = self.0.take() {
+            controller.abort();
+        }
     }
+}
+
+async fn settle(promise: Promise) -> Result<Response, JsValue> {
+    Ok(JsFuture::from(promise).await?.unchecked_into())
 }
 
 /// The value of a `Range` header.

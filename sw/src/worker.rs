@@ -3,11 +3,15 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    pin::pin,
     rc::Rc,
 };
 
 use fugitive_core::{content::ContentId, hedge::Pace, port::ToBridge};
 use fugitive_store::{Store, StoreError, Stored};
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use gloo::events::EventListener;
 use js_sys::{Array, Promise};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
@@ -135,9 +139,20 @@ impl Worker {
         let request = event.request();
         let client = event.client_id().unwrap_or_default();
         let asking = Asking::new(event, request, url, client, named);
+        let signal = asking.signal();
         future_to_promise(async move {
-            let response = answer::answer(state, asking).await?;
-            Ok(response.map_or(JsValue::UNDEFINED, JsValue::from))
+            // A page that gives up before the first byte ends all that was begun for it.
+            let (given_up, aborted) = oneshot::channel::<()>();
+            let given_up = RefCell::new(Some(given_up));
+            let _listener = EventListener::once(&signal, "abort", move |_| {
+                given_up.take();
+            });
+            match select(pin!(answer::answer(state, asking)), aborted).await {
+                Either::Left((response, _)) => {
+                    Ok(response?.map_or(JsValue::UNDEFINED, JsValue::from))
+                }
+                Either::Right(_) => Err(signal.reason()),
+            }
         })
     }
 

@@ -1,1 +1,8 @@
-//! stub
+//! The browser harness: real Chromium visitors, a real origin on loopback, and faults between them.
+//!
+//! [`browser`] drives visitors through WebDriver, [`site`] makes folders of media to serve,
+//! [`origin`] serves them in-process behind a proxy that can misbehave on demand.
+
+pub mod browser;
+pub mod origin;
+pub mod site;

@@ -1,0 +1,304 @@
+//! Visitors: headless Chromium sessions, each with a profile of its own.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use thirtyfour::{CapabilitiesHelper, ChromiumLikeCapabilities, DesiredCapabilities, WebDriver};
+
+/// How long anything in a page may take before a test gives up. Generous: the machine may be busy,
+/// and no test asserts a time.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What Chromium needs to run as root, without a display, without looking for the outside world.
+const ARGS: &[&str] = &[
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+    // Two visitors are two windows, and only one of them can be in front.
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+];
+
+/// Runs before any script of a page: keeps every `served` event, in order.
+const RECORD: &str = r"
+(() => {
+  self.__served = [];
+  const listen = () => {
+    if (!self.fugitive) return;
+    clearInterval(timer);
+    fugitive.addEventListener('served', ({ detail }) => self.__served.push(detail));
+  };
+  const timer = setInterval(listen, 1);
+})();
+";
+
+/// A chromedriver process; ends with this value.
+pub struct Driver {
+    process: Child,
+    url: String,
+}
+
+impl Driver {
+    /// Starts one on a port that it chooses.
+    pub fn start() -> Result<Self> {
+        let program = ["/usr/bin/chromedriver", "/usr/local/bin/chromedriver"]
+            .into_iter()
+            .find(|path| std::path::Path::new(path).exists())
+            .unwrap_or("chromedriver");
+        let mut process = Command::new(program)
+            .args(["--port=0", "--log-level=WARNING"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("chromedriver does not start")?;
+        let output = process.stdout.take().context("no output")?;
+        let mut lines = BufReader::new(output).lines();
+        let port = lines
+            .by_ref()
+            .map_while(std::result::Result::ok)
+            .find_map(|line| {
+                let (_, rest) = line.split_once("successfully on port ")?;
+                rest.trim_end_matches('.').parse::<u16>().ok()
+            })
+            .context("chromedriver does not say its port")?;
+        // Its pipe must not fill up.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self {
+            process,
+            url: format!("http://127.0.0.1:{port}"),
+        })
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// One visitor.
+pub struct Visitor {
+    driver: WebDriver,
+    _profile: TempDir,
+}
+
+impl Visitor {
+    /// A visitor who has never been here.
+    pub async fn new(driver: &Driver) -> Result<Self> {
+        Self::with_args(driver, &[]).await
+    }
+
+    /// A visitor whose browser gets more arguments.
+    pub async fn with_args(driver: &Driver, args: &[&str]) -> Result<Self> {
+        let profile = TempDir::new()?;
+        let mut capabilities = DesiredCapabilities::chrome();
+        let data_dir = format!("--user-data-dir={}", profile.path().display());
+        for arg in ARGS.iter().chain(args).chain([&data_dir.as_str()]) {
+            capabilities.add_arg(arg)?;
+        }
+        capabilities.set("goog:loggingPrefs", json!({ "browser": "ALL" }))?;
+        let driver = WebDriver::new(&driver.url, capabilities).await?;
+        driver.set_script_timeout(PATIENCE).await?;
+        let visitor = Self {
+            driver,
+            _profile: profile,
+        };
+        visitor.before_scripts(RECORD).await?;
+        Ok(visitor)
+    }
+
+    /// Runs a script before any of the page's, on every page from now on.
+    pub async fn before_scripts(&self, source: &str) -> Result<()> {
+        self.cdp(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({ "source": source }),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Goes to a page, in this tab.
+    pub async fn goto(&self, url: &str) -> Result<()> {
+        Ok(self.driver.goto(url).await?)
+    }
+
+    /// The value of an expression, awaited, in the page.
+    pub async fn eval<T: DeserializeOwned>(&self, expression: &str) -> Result<T> {
+        let script = format!(
+            "const done = arguments[arguments.length - 1];
+             (async () => (await ({expression})))().then(
+               (value) => done({{ value }}),
+               (error) => done({{ error: String(error?.stack ?? error) }}));"
+        );
+        let answer = self.driver.execute_async(script, Vec::new()).await?;
+        let mut answer: Value = answer.convert()?;
+        if let Some(error) = answer.get("error") {
+            bail!("{expression}: {error}");
+        }
+        let value = answer.get_mut("value").map(Value::take);
+        Ok(serde_json::from_value(value.unwrap_or_default())?)
+    }
+
+    /// Waits until an expression is true in the page.
+    pub async fn until(&self, expression: &str) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            if self
+                .eval(&format!("!!({expression})"))
+                .await
+                .unwrap_or(false)
+            {
+                return Ok(());
+            }
+            if began.elapsed() > PATIENCE {
+                let log = self.log().await.unwrap_or_default();
+                bail!("never true: {expression}\nconsole:\n{}", log.join("\n"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until the worker is in control and the bridge has this many peers.
+    pub async fn until_peers(&self, count: u32) -> Result<()> {
+        self.until("navigator.serviceWorker.controller").await?;
+        self.until(&format!("(await fugitive.stats()).peers >= {count}"))
+            .await
+    }
+
+    /// Waits until the store holds this many contents whole, as peers may have them.
+    pub async fn until_held(&self, count: usize) -> Result<()> {
+        self.until(&format!(
+            "await new Promise((done, failed) => {{
+               const opening = indexedDB.open('fugitive');
+               opening.onerror = failed;
+               opening.onsuccess = () => {{
+                 const database = opening.result;
+                 const all = database.transaction('contents').objectStore('contents').getAll();
+                 all.onerror = failed;
+                 all.onsuccess = () => {{
+                   database.close();
+                   const held = ({{ len, groups, shared }}) => shared && groups.length === 1 &&
+                     groups[0][0] === 0 && groups[0][1] === Math.max(1, Math.ceil(len / 16384));
+                   done(all.result.filter(held).length >= {count});
+                 }};
+               }};
+             }})"
+        ))
+        .await
+    }
+
+    /// Waits until the worker is in control of this page.
+    pub async fn until_controlled(&self) -> Result<()> {
+        self.until("navigator.serviceWorker.controller").await
+    }
+
+    /// Waits until every image of the page has loaded, and says how many there are.
+    pub async fn until_images(&self) -> Result<u32> {
+        self.until(
+            "document.readyState === 'complete' && \
+             [...document.images].every((image) => image.complete && image.naturalWidth > 0)",
+        )
+        .await?;
+        self.eval("document.images.length").await
+    }
+
+    /// `served` events of this page whose URL ends with this: source and bytes.
+    pub async fn served(&self, ending: &str) -> Result<Vec<(String, u64)>> {
+        let ending = json!(ending);
+        self.eval(&format!(
+            "__served.filter(({{ url }}) => url.endsWith({ending}))
+                     .map(({{ source, bytes }}) => [source, bytes])"
+        ))
+        .await
+    }
+
+    /// SHA-256 of the pixels of what matches a selector, as it is rendered.
+    pub async fn pixels(&self, selector: &str) -> Result<String> {
+        let selector = json!(selector);
+        self.eval(&format!(
+            "(() => {{
+               const shown = document.querySelector({selector});
+               const canvas = document.createElement('canvas');
+               canvas.width = shown.naturalWidth || shown.videoWidth;
+               canvas.height = shown.naturalHeight || shown.videoHeight;
+               const context = canvas.getContext('2d', {{ willReadFrequently: true }});
+               context.drawImage(shown, 0, 0);
+               const {{ data }} = context.getImageData(0, 0, canvas.width, canvas.height);
+               return crypto.subtle.digest('SHA-256', data);
+             }})().then((hash) => [...new Uint8Array(hash)]
+               .map((byte) => byte.toString(16).padStart(2, '0')).join(''))"
+        ))
+        .await
+    }
+
+    /// SHA-256 of what an expression that gives a `Response` brings.
+    pub async fn body_hash(&self, response: &str) -> Result<String> {
+        self.eval(&format!(
+            "({response}).then((response) => response.arrayBuffer())
+               .then((bytes) => crypto.subtle.digest('SHA-256', bytes))
+               .then((hash) => [...new Uint8Array(hash)]
+                 .map((byte) => byte.toString(16).padStart(2, '0')).join(''))"
+        ))
+        .await
+    }
+
+    /// A command of the Chrome DevTools Protocol.
+    pub async fn cdp(&self, method: &str, parameters: Value) -> Result<Value> {
+        Ok(self.driver.cdp().send_raw(method, parameters).await?)
+    }
+
+    /// Stops the Service Worker as the browser does when it is idle.
+    pub async fn stop_workers(&self) -> Result<()> {
+        self.cdp("ServiceWorker.enable", json!({})).await?;
+        self.cdp("ServiceWorker.stopAllWorkers", json!({})).await?;
+        Ok(())
+    }
+
+    /// What the page's console said since the last call.
+    pub async fn log(&self) -> Result<Vec<String>> {
+        let entries = self.driver.browser_log().await?;
+        Ok(entries
+            .into_iter()
+            .map(|entry| format!("{:?} {}", entry.level, entry.message))
+            .collect())
+    }
+
+    /// A new tab in front, in the same profile; the handle of the one before.
+    pub async fn new_tab(&self) -> Result<thirtyfour::WindowHandle> {
+        let before = self.driver.window().await?;
+        let tab = self.driver.new_tab().await?;
+        self.driver.switch_to_window(tab).await?;
+        self.before_scripts(RECORD).await?;
+        Ok(before)
+    }
+
+    /// Closes the tab in front and goes to another one.
+    pub async fn close_tab(&self, to: thirtyfour::WindowHandle) -> Result<()> {
+        self.driver.close_window().await?;
+        Ok(self.driver.switch_to_window(to).await?)
+    }
+
+    /// A picture of the page, PNG.
+    pub async fn screenshot(&self, to: &std::path::Path) -> Result<()> {
+        Ok(self.driver.screenshot(to).await?)
+    }
+
+    /// Leaves for good.
+    pub async fn quit(self) -> Result<()> {
+        Ok(self.driver.quit().await?)
+    }
+}

@@ -1,0 +1,259 @@
+//! The origin: the real server in-process, behind a proxy that does what a test tells it to.
+//!
+//! The proxy gives each request a connection of its own to the server, so that each can be met with
+//! its own fault; WebSockets pass through untouched until they are cut.
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Result;
+use fugitive_server::Config;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, oneshot},
+};
+
+use crate::site::Site;
+
+/// The signalling socket's path.
+pub const SIGNAL: &str = "/fugitive/signal";
+
+/// What happens to requests for a path.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// This answer instead.
+    Answer {
+        /// Status line after the version, as in `500 Internal Server Error`.
+        status: &'static str,
+        /// More header lines, each with its CRLF.
+        headers: String,
+        /// Body.
+        body: Vec<u8>,
+    },
+    /// Nothing is ever answered.
+    Stall,
+    /// Answered after a while.
+    Delay(Duration),
+    /// The connection ends after this many bytes of the answer.
+    CutAfter(usize),
+    /// At most this many bytes a second.
+    Slow(usize),
+    /// The connection is refused.
+    Refuse,
+}
+
+/// A running origin.
+pub struct Origin {
+    url: String,
+    log: PathBuf,
+    _folder: TempDir,
+    faults: Arc<Faults>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Default)]
+struct Faults {
+    by_path: Mutex<HashMap<String, Fault>>,
+    cut: Notify,
+}
+
+impl Faults {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Fault>> {
+        self.by_path.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Origin {
+    /// Serves a site.
+    pub async fn start(site: &Site) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let log = folder.path().join("access.log");
+        fs::write(&log, "")?;
+        let config = Config {
+            site: site.folder().to_owned(),
+            access_log: Some(log.clone()),
+            client: Some(PathBuf::from(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../target/client"
+            ))),
+            ..Config::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let inner = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            if let Err(error) = fugitive_server::serve(config, listener, stopped).await {
+                eprintln!("server: {error}");
+            }
+        });
+        let proxy = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", proxy.local_addr()?);
+        let faults = Arc::new(Faults::default());
+        let shared = faults.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = proxy.accept().await {
+                let faults = shared.clone();
+                tokio::spawn(async move {
+                    // A browser that goes away in the middle is no error of the proxy's.
+                    let _ = relay(client, inner, &faults).await;
+                });
+            }
+        });
+        Ok(Self {
+            url,
+            log,
+            _folder: folder,
+            faults,
+            stop: Some(stop),
+        })
+    }
+
+    /// The URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// From now on requests for this path meet this fault.
+    pub fn fault(&self, path: &str, fault: Fault) {
+        self.faults.lock().insert(path.to_owned(), fault);
+    }
+
+    /// Requests for this path are answered as they should be again.
+    pub fn heal(&self, path: &str) {
+        self.faults.lock().remove(path);
+    }
+
+    /// Ends every WebSocket that is open.
+    pub fn cut_sockets(&self) {
+        self.faults.cut.notify_waiters();
+    }
+
+    /// Requests that the server answered for paths with this ending: status and body bytes.
+    pub fn requests(&self, ending: &str) -> Result<Vec<(u16, u64)>> {
+        let text = fs::read_to_string(&self.log)?;
+        Ok(text
+            .lines()
+            .filter_map(|line| {
+                let mut quoted = line.split('"');
+                let path = quoted.nth(1)?.split(' ').nth(1)?.split('?').next()?;
+                let mut numbers = quoted.next()?.split_whitespace();
+                let status = numbers.next()?.parse().ok()?;
+                let bytes = numbers.next()?.parse().unwrap_or(0);
+                path.ends_with(ending).then_some((status, bytes))
+            })
+            .collect())
+    }
+
+    /// Body bytes that the server sent for paths with this ending.
+    pub fn sent(&self, ending: &str) -> Result<u64> {
+        Ok(self.requests(ending)?.iter().map(|(_, bytes)| bytes).sum())
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+async fn relay(mut client: TcpStream, inner: SocketAddr, faults: &Faults) -> Result<()> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        if client.read_buf(&mut head).await? == 0 || head.len() > 64 * 1024 {
+            return Ok(());
+        }
+    }
+    let text = String::from_utf8_lossy(&head).into_owned();
+    let path = text.split(' ').nth(1).unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
+    let fault = faults.lock().get(path).cloned();
+    let is_socket = text.to_ascii_lowercase().contains("upgrade: websocket");
+    match &fault {
+        Some(Fault::Refuse) => return Ok(()),
+        Some(Fault::Stall) => {
+            tokio::time::sleep(Duration::from_secs(120)).await;
+            return Ok(());
+        }
+        Some(Fault::Answer {
+            status,
+            headers,
+            body,
+        }) => {
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            client.write_all(head.as_bytes()).await?;
+            client.write_all(body).await?;
+            return Ok(());
+        }
+        Some(Fault::Delay(time)) => {
+            // Who goes away meanwhile never reaches the server, and its log.
+            tokio::select! {
+                () = tokio::time::sleep(*time) => {}
+                _ = client.read_u8() => return Ok(()),
+            }
+        }
+        Some(Fault::CutAfter(_) | Fault::Slow(_)) | None => {}
+    }
+    let mut server = TcpStream::connect(inner).await?;
+    if is_socket {
+        server.write_all(&head).await?;
+        tokio::select! {
+            _ = copy_bidirectional(&mut client, &mut server) => {}
+            () = faults.cut.notified() => {}
+        }
+        return Ok(());
+    }
+    // One request a connection, so that the next one meets its own fault.
+    let kept = text
+        .split("\r\n")
+        .filter(|line| !line.to_ascii_lowercase().starts_with("connection:"))
+        .collect::<Vec<_>>()
+        .join("\r\n");
+    let once = kept.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    server.write_all(once.as_bytes()).await?;
+    match fault {
+        Some(Fault::CutAfter(bytes)) => {
+            let mut left = bytes;
+            let mut piece = vec![0; 16 * 1024];
+            while left > 0 {
+                let read = server.read(&mut piece).await?;
+                if read == 0 {
+                    break;
+                }
+                let send = read.min(left);
+                client.write_all(&piece[..send]).await?;
+                left -= send;
+            }
+        }
+        Some(Fault::Slow(bytes_a_second)) => {
+            let mut piece = vec![0; (bytes_a_second / 20).max(1)];
+            loop {
+                let read = server.read(&mut piece).await?;
+                if read == 0 {
+                    break;
+                }
+                client.write_all(&piece[..read]).await?;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        _ => {
+            copy_bidirectional(&mut client, &mut server).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! The main job in real browsers: a second visitor's media come from the first visitor's browser.
+
+use anyhow::Result;
+use fugitive_tests::{
+    browser::{Driver, PATIENCE, Visitor},
+    origin::{Fault, Origin},
+    site::{IMAGES, Site},
+};
+
+/// A visitor who holds the gallery and waits on a page without media.
+async fn holder(driver: &Driver, origin: &Origin) -> Result<Visitor> {
+    let visitor = Visitor::new(driver).await?;
+    visitor.goto(&origin.url("/")).await?;
+    visitor.until_controlled().await?;
+    visitor.until_images().await?;
+    // Adopted, not fetched again: the next page has them from the store.
+    visitor.until_held(IMAGES).await?;
+    visitor.goto(&origin.url("/empty.html")).await?;
+    Ok(visitor)
+}
+
+/// A visitor who has been on a page without media and has a peer.
+async fn newcomer(driver: &Driver, origin: &Origin) -> Result<Visitor> {
+    let visitor = Visitor::new(driver).await?;
+    visitor.goto(&origin.url("/empty.html")).await?;
+    visitor.until_peers(1).await?;
+    Ok(visitor)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_visitors_images_come_from_the_first_visitors_browser() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let first = holder(&driver, &origin).await?;
+    let second = newcomer(&driver, &origin).await?;
+    let before = origin.requests(".jpg")?.len();
+    // Far enough away that peers are the faster ones on a busy machine too.
+    for n in 0..IMAGES {
+        origin.fault(&format!("/image{n}.jpg"), Fault::Delay(PATIENCE));
+    }
+
+    second.goto(&origin.url("/again.html")).await?;
+    assert_eq!(second.until_images().await? as usize, IMAGES);
+    assert_eq!(
+        origin.requests(".jpg")?.len(),
+        before,
+        "the origin was asked"
+    );
+    for n in 0..IMAGES {
+        let served = second.served(&format!("/image{n}.jpg")).await?;
+        let len = std::fs::metadata(site.path(&format!("image{n}.jpg")))?.len();
+        assert_eq!(served, [("tier-1".to_owned(), len)]);
+    }
+
+    // What is rendered is what the origin has.
+    for n in 0..IMAGES {
+        origin.heal(&format!("/image{n}.jpg"));
+    }
+    let control = Visitor::new(&driver).await?;
+    control.goto(&origin.url("/?fugitive=off")).await?;
+    control.until_images().await?;
+    for n in 0..IMAGES {
+        let selector = format!("#i{n}");
+        assert_eq!(
+            second.pixels(&selector).await?,
+            control.pixels(&selector).await?
+        );
+    }
+    first.quit().await?;
+    second.quit().await?;
+    control.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_the_first_page_are_adopted_without_a_second_download() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let visitor = holder(&driver, &origin).await?;
+    visitor.goto(&origin.url("/again.html")).await?;
+    visitor.until_images().await?;
+    let requests = origin.requests(".jpg")?;
+    assert_eq!(requests.len(), IMAGES, "{requests:?}");
+    assert!(requests.iter().all(|(status, _)| *status == 200));
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_visitors_video_comes_from_the_first_and_seeks() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let first = Visitor::new(&driver).await?;
+    first.goto(&origin.url("/empty.html")).await?;
+    first.until_controlled().await?;
+    first.goto(&origin.url("/video.html")).await?;
+    let loaded = "v.readyState === 4 && v.buffered.length && v.buffered.end(0) >= v.duration - 0.1";
+    first.until(loaded).await?;
+    first.until_held(1).await?;
+    first.goto(&origin.url("/empty.html")).await?;
+
+    let second = newcomer(&driver, &origin).await?;
+    let before = origin.sent("/film.mp4")?;
+    origin.fault("/film.mp4", Fault::Delay(PATIENCE));
+    second.goto(&origin.url("/video.html")).await?;
+    second.until(loaded).await?;
+    assert_eq!(origin.sent("/film.mp4")?, before, "the origin was asked");
+    let served = second.served("/film.mp4").await?;
+    assert!(
+        served.iter().all(|(source, _)| source == "tier-1"),
+        "{served:?}"
+    );
+
+    let control = Visitor::new(&driver).await?;
+    control
+        .goto(&origin.url("/video.html?fugitive=off"))
+        .await?;
+    control.until(loaded).await?;
+    for at in [0.52, 6.2, 3.4] {
+        let seek = format!(
+            "new Promise((done) => {{ v.onseeked = done; v.currentTime = {at}; }}).then(() => true)"
+        );
+        second.until(&seek).await?;
+        control.until(&seek).await?;
+        assert_eq!(
+            second.pixels("#v").await?,
+            control.pixels("#v").await?,
+            "{at}"
+        );
+    }
+    first.quit().await?;
+    second.quit().await?;
+    control.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_reach_the_page_before_the_last_have_arrived() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let visitor = Visitor::new(&driver).await?;
+    visitor.goto(&origin.url("/empty.html")).await?;
+    visitor.until_controlled().await?;
+    visitor
+        .until("fugitive.fetch('/image5.jpg').then((r) => r.headers.has('x-fugitive'))")
+        .await?;
+    origin.fault("/film.mp4", Fault::Slow(256 * 1024));
+    let first_of_many: bool = visitor
+        .eval(
+            "fugitive.fetch('/film.mp4').then(async (response) => {
+               const reader = response.body.getReader();
+               const { value } = await reader.read();
+               await reader.cancel();
+               return value.length > 0 && value.length < Number(response.headers.get('content-length'));
+             })",
+        )
+        .await?;
+    assert!(first_of_many);
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetch_is_a_drop_in_and_goes_through_peers() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let first = holder(&driver, &origin).await?;
+    let second = newcomer(&driver, &origin).await?;
+    let by_network = second
+        .body_hash("fetch('/image2.jpg', { cache: 'no-store' })")
+        .await?;
+    for path in ["/image2.jpg", "/image3.jpg"] {
+        origin.fault(path, Fault::Delay(PATIENCE));
+    }
+    let by_peers = second.body_hash("fugitive.fetch('/image2.jpg')").await?;
+    assert_eq!(by_network, by_peers);
+    assert_eq!(second.served("/image2.jpg").await?[0].0, "tier-1");
+    let told: (u16, String, String, bool) = second
+        .eval(
+            "fugitive.fetch('/image3.jpg').then((r) =>
+               [r.status, r.url, r.headers.get('content-type'), r.ok])",
+        )
+        .await?;
+    let url = origin.url("/image3.jpg");
+    assert_eq!(told, (200, url, "image/jpeg".to_owned(), true));
+
+    let part: (u16, String) = second
+        .eval(
+            "fugitive.fetch('/image2.jpg', { headers: { range: 'bytes=-10' } })
+               .then((r) => [r.status, r.headers.get('content-range')])",
+        )
+        .await?;
+    let len = std::fs::metadata(site.path("image2.jpg"))?.len();
+    let range = format!("bytes {}-{}/{len}", len - 10, len - 1);
+    assert_eq!(part, (206, range));
+    let unsatisfiable: u16 = second
+        .eval(
+            "fugitive.fetch('/image2.jpg', { headers: { range: 'bytes=99999999-' } })
+               .then((r) => r.status)",
+        )
+        .await?;
+    assert_eq!(unsatisfiable, 416);
+
+    // What is not in the manifest, and what is no plain GET, is fetched as ever.
+    let page: u16 = second
+        .eval("fugitive.fetch('/empty.html').then((r) => r.status)")
+        .await?;
+    let missing: u16 = second
+        .eval("fugitive.fetch('/nowhere.jpg').then((r) => r.status)")
+        .await?;
+    let aborted: String = second
+        .eval(
+            "fugitive.fetch('/film.mp4', { signal: AbortSignal.abort() })
+               .then(() => 'came', (error) => error.name)",
+        )
+        .await?;
+    assert_eq!((page, missing, aborted.as_str()), (200, 404, "AbortError"));
+    first.quit().await?;
+    second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_that_says_off_is_left_alone() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let visitor = holder(&driver, &origin).await?;
+    let before = origin.requests(".jpg")?.len();
+    visitor.cdp("Network.enable", serde_json::json!({})).await?;
+    visitor
+        .cdp("Network.clearBrowserCache", serde_json::json!({}))
+        .await?;
+    visitor
+        .goto(&origin.url("/again.html?fugitive=off"))
+        .await?;
+    visitor.until_images().await?;
+    assert_eq!(origin.requests(".jpg")?.len(), before + IMAGES);
+    assert!(visitor.eval::<bool>("!('fugitive' in window)").await?);
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn worker_of_somebody_else_at_our_scope_is_not_replaced() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    std::fs::write(site.path("theirs.js"), "onfetch = () => {};")?;
+    site.page_with(
+        "theirs.html",
+        "<script>navigator.serviceWorker.register('/theirs.js')</script>",
+        "",
+    )?;
+    let origin = Origin::start(&site).await?;
+    let visitor = Visitor::new(&driver).await?;
+    visitor.goto(&origin.url("/theirs.html")).await?;
+    visitor
+        .until("navigator.serviceWorker.getRegistration('/').then((r) => r?.active)")
+        .await?;
+    visitor.goto(&origin.url("/empty.html")).await?;
+    assert!(!visitor.eval::<bool>("fugitive.ready").await?);
+    let script: String = visitor
+        .eval("navigator.serviceWorker.getRegistration('/').then((r) => r.active.scriptURL)")
+        .await?;
+    assert!(script.ends_with("/theirs.js"));
+    let log = visitor.log().await?;
+    assert!(
+        log.iter().any(|line| line.contains("not registered")),
+        "{log:?}"
+    );
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_not_media_never_reach_the_worker() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    std::fs::write(site.path("style.css"), "p { color: green }")?;
+    site.page_with(
+        "styled.html",
+        "<script src=/fugitive.js async></script><link rel=stylesheet href=/style.css>",
+        "<p>text</p><img src=/image0.jpg>",
+    )?;
+    let origin = Origin::start(&site).await?;
+    let visitor = holder(&driver, &origin).await?;
+    visitor.goto(&origin.url("/styled.html")).await?;
+    visitor.until_images().await?;
+    // What a worker answers or relays has a worker start; what a static route sent on has none.
+    let through: Vec<String> = visitor
+        .eval(
+            "[...performance.getEntriesByType('resource'),
+              ...performance.getEntriesByType('navigation')]
+               .filter((entry) => entry.workerStart > 0 && entry.workerRouterSource === '' ||
+                                  entry.workerFinalSourceType === 'fetch-event')
+               .map((entry) => new URL(entry.name).pathname)",
+        )
+        .await?;
+    assert!(
+        through.iter().all(|path| path.ends_with(".jpg")),
+        "{through:?}"
+    );
+    visitor.quit().await
+}
