@@ -14,7 +14,9 @@
   const inControl = () => isOurs(serviceWorker?.controller);
   const next = (target, event) =>
     new Promise((done) => target.addEventListener(event, done, { once: true }));
-  const bridge = () => import("__BRIDGE__");
+  // A name, because a bundler would look for a literal.
+  const file = "__BRIDGE__";
+  const bridge = () => import(file);
   const warn = (error) => console.warn("fugitive: " + error);
 
   const fugitive = (window.fugitive = new EventTarget());
