@@ -120,13 +120,17 @@ impl Connection {
             self.count().await?;
         }
         candidates.retain(|one| one.id.is_none() || one.id.as_ref() != except);
-        candidates.sort_by(|a, b| a.used.total_cmp(&b.used));
-        let going = candidates.iter().take_while(|one| {
-            let more = usage.bytes > target.bytes || usage.contents > target.contents;
+        let mut going = Vec::new();
+        while usage.bytes > target.bytes || usage.contents > target.contents {
+            // Looked for each time: a sort is four kilobytes of code, and few go of many.
+            let ages = candidates.iter().enumerate();
+            let Some((oldest, _)) = ages.min_by(|a, b| a.1.used.total_cmp(&b.1.used)) else {
+                break;
+            };
+            let one = candidates.swap_remove(oldest);
             usage.less(one.kept);
-            more
-        });
-        let going: Vec<_> = going.collect();
+            going.push(one);
+        }
         let mut evicted = Vec::with_capacity(going.len());
         for some in going.chunks(AT_ONCE) {
             let keys: Vec<_> = some.iter().map(|one| &one.key).collect();
