@@ -19,7 +19,7 @@ use web_sys::Response;
 
 use crate::{
     answer::{Head, peers_ready},
-    link::{Piece, Want},
+    link::{Peers, Piece, Want},
     log,
     origin::{self, Body, Fetching},
     tally::{Served, Source},
@@ -41,7 +41,7 @@ pub enum Won {
 }
 
 /// Asks peers for bytes of a resource and, when they are late, the origin too; the loser is
-/// cancelled.
+/// cancelled. Peers who come while the origin is awaited still take part.
 pub async fn race(
     state: &Rc<State>,
     head: &Head,
@@ -49,7 +49,12 @@ pub async fn race(
     fetch: impl AsyncFn(&Fetching) -> Result<Response, JsValue>,
 ) -> Result<Won, JsValue> {
     let fetching = Fetching::default();
-    let origin = async {
+    let (late, told_late) = oneshot::channel::<()>();
+    let asked = Cell::new(false);
+    let peers = pin!(from_peers(state, head, bytes, late, &asked));
+    let origin = pin!(async {
+        // Sent, or dropped when peers have nothing: either way it is the origin's turn.
+        let _ = told_late.await;
         let began = origin::clock();
         let response = fetch(&fetching).await;
         if response.is_ok() {
@@ -57,73 +62,85 @@ pub async fn race(
             state.pace.borrow_mut().origin_answered(ms);
         }
         response
+    });
+    let response = match select(peers, origin).await {
+        Either::Left((Some(won), _)) => return Ok(won),
+        Either::Left((None, origin)) => origin.await,
+        // Peers may still come where the origin can't; what it says does not exist does not.
+        Either::Right((answer, peers)) => {
+            let is_down = answer
+                .as_ref()
+                .map_or(true, |answer| answer.status() >= 500);
+            let saved = if is_down && asked.get() {
+                peers.await
+            } else {
+                None
+            };
+            if let Some(won) = saved {
+                return Ok(won);
+            }
+            answer
+        }
     };
+    fetching.keep();
+    response.map(Won::Origin)
+}
+
+/// The first verified bytes from peers, or nothing when they have nothing; `late` is told, or
+/// dropped, when it is time to ask the origin.
+async fn from_peers(
+    state: &Rc<State>,
+    head: &Head,
+    bytes: Range<u64>,
+    late: oneshot::Sender<()>,
+    asked: &Cell<bool>,
+) -> Option<Won> {
     let resource = &head.resource;
-    if !resource.listed || !peers_ready(state).await {
-        let response = origin.await?;
-        fetching.keep();
-        return Ok(Won::Origin(response));
+    if !resource.listed {
+        return None;
+    }
+    let mut late = Some(late);
+    if !peers_ready(state).await {
+        late = None;
+        while !matches!(state.link.peers(), Peers::Here(_)) {
+            let _ = state.link.changed().await;
+        }
     }
     let (asked_at, start) = (origin::clock(), bytes.start);
-    let credit = start + AHEAD;
-    let mut want = state.link.want(resource.id, resource.len, bytes, credit);
-    let first = |piece: Piece| match piece {
+    let mut want = state
+        .link
+        .want(resource.id, resource.len, bytes, start + AHEAD);
+    asked.set(true);
+    let max_wait = state.catalogue.policy().max_wait_ms;
+    let deadline = state.pace.borrow().deadline(max_wait);
+    let timeout = TimeoutFuture::new(deadline as u32);
+    let on_time = match select(pin!(want.next()), timeout).await {
+        Either::Left((piece, _)) => Some(piece),
+        Either::Right(_) => None,
+    };
+    let piece = match on_time {
+        Some(piece) => piece,
+        None => {
+            drop(late.take());
+            state.look_again();
+            want.next().await
+        }
+    };
+    match piece {
         Piece::Bytes {
             offset,
             bytes,
             tier,
-        } if offset == start => Some((bytes, tier)),
+        } if offset == start => {
+            let ms = origin::clock() - asked_at;
+            state.pace.borrow_mut().peer_answered(ms);
+            Some(Won::Peers(want, bytes, tier))
+        }
         Piece::Failed(why) => {
             log::debug(&[&resource.url, ": ", &why]);
             None
         }
         _ => None,
-    };
-    let max_wait = state.catalogue.policy().max_wait_ms;
-    let deadline = state.pace.borrow().deadline(max_wait);
-    let on_time = match select(pin!(want.next()), TimeoutFuture::new(deadline as u32)).await {
-        Either::Left((piece, _)) => Some(first(piece)),
-        Either::Right(_) => None,
-    };
-    let came = |(bytes, tier): (Uint8Array, u8), want: Want| {
-        let ms = origin::clock() - asked_at;
-        state.pace.borrow_mut().peer_answered(ms);
-        Ok(Won::Peers(want, bytes, tier))
-    };
-    match on_time {
-        Some(Some(bytes)) => return came(bytes, want),
-        Some(None) => {
-            let response = origin.await?;
-            fetching.keep();
-            return Ok(Won::Origin(response));
-        }
-        None => state.look_again(),
-    }
-    // They are late: whoever comes first from here.
-    let mut origin = pin!(origin);
-    let raced = match select(origin.as_mut(), pin!(want.next())).await {
-        Either::Left((response, _)) => Either::Left(response),
-        Either::Right((piece, _)) => Either::Right(first(piece)),
-    };
-    match raced {
-        Either::Right(Some(bytes)) => came(bytes, want),
-        Either::Right(None) => {
-            let response = origin.await?;
-            fetching.keep();
-            Ok(Won::Origin(response))
-        }
-        Either::Left(Ok(response)) if response.ok() => {
-            fetching.keep();
-            Ok(Won::Origin(response))
-        }
-        // The origin has nothing better to offer: peers may still come.
-        Either::Left(failed) => match first(want.next().await) {
-            Some(bytes) => came(bytes, want),
-            None => {
-                fetching.keep();
-                failed.map(Won::Origin)
-            }
-        },
     }
 }
 
