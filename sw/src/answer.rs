@@ -182,7 +182,7 @@ pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>
                     resource: hit.resource,
                     bao,
                 };
-                return Ok(from_parts(&state, &asking, head, hit.groups).await?);
+                return from_parts(&state, &asking, head, hit.groups).await;
             }
             Ok(Some(hit)) => unlist(&state, &hit.resource, &listed),
             Ok(None) => {}
@@ -197,7 +197,7 @@ pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>
     match listed {
         Listed::As(variant) => {
             let head = Head::listed(&asking.url, &variant);
-            Ok(from_parts(&state, &asking, head, held).await?)
+            from_parts(&state, &asking, head, held).await
         }
         _ if asking.named => Ok(None),
         _ => from_origin(&state, &asking, None).await.map(Some),
@@ -321,19 +321,23 @@ async fn from_parts(
         asking.served(Some(head.resource.id)),
     );
     if let Some(gap) = stream.gap() {
-        // A range is answered in parts, from the origin too: the next part may come from peers.
-        let bytes = gap.clone();
+        // A large resource comes from the origin only as far as peers are late with it.
+        let hedge = flow::hedge(&gap);
+        let in_parts = is_part || hedge != gap;
         let fetching = async |fetching: &Fetching| {
-            if is_part {
+            if in_parts {
                 let url = &head.resource.url;
-                fetching.rest(url, bytes.clone(), head.validator()).await
+                fetching.rest(url, hedge.clone(), head.validator()).await
             } else {
                 fetching.request(&asking.request).await
             }
         };
         match flow::race(state, &head, gap, fetching).await? {
             Won::Peers(want, bytes, tier) => stream.begin(want, bytes, tier),
-            // The browser fetches it itself, with the page's own rights, or we relay what came.
+            Won::Origin(response) if in_parts && response.status() == 206 => {
+                stream.begin_with(&response, &hedge)?;
+            }
+            // The page fetches it itself, with its own rights.
             Won::Origin(_) if asking.named => return Ok(None),
             Won::Origin(response) => {
                 return relay(state, asking, response, Some(&head)).await.map(Some);

@@ -29,6 +29,11 @@ use crate::{
 
 /// How far peers may be ahead of the page, in bytes.
 const AHEAD: u64 = 2 << 20;
+/// The most that the origin is asked for in place of peers who are late, in bytes: they are asked
+/// again for what follows.
+const HEDGE: u64 = 1 << 20;
+/// After this many times in one answer peers are not asked again.
+const MAX_STRIKES: u32 = 2;
 /// Peers that say nothing for this long in the middle of an answer are left, in milliseconds.
 const STALL: u32 = 1_500;
 
@@ -150,7 +155,8 @@ enum From {
     /// The store, up to this byte.
     Store(u64),
     Peers(Want),
-    Origin(Body),
+    /// The origin, up to this byte where that is known.
+    Origin(Body, Option<u64>),
 }
 
 /// The bytes of one answer, in order.
@@ -165,6 +171,7 @@ pub struct Stream {
     writer: Option<Writer>,
     served: Served,
     retried: bool,
+    strikes: u32,
 }
 
 impl Stream {
@@ -187,6 +194,7 @@ impl Stream {
             writer: None,
             served,
             retried: false,
+            strikes: 0,
         }
     }
 
@@ -205,11 +213,12 @@ impl Stream {
             at: start,
             end,
             held: Vec::new(),
-            from: From::Origin(body),
+            from: From::Origin(body, end),
             first: None,
             writer: None,
             served,
             retried: false,
+            strikes: 0,
         }
     }
 
@@ -268,14 +277,18 @@ impl Stream {
                             (bytes, source)
                         }
                         None => {
-                            self.rest_from_origin().await?;
+                            self.peers_left().await?;
                             continue;
                         }
                     }
                 }
-                From::Origin(body) => match body.next().await {
+                From::Origin(body, to) => match body.next().await {
                     Ok(Some(bytes)) => (bytes, Source::Network),
                     Ok(None) if self.end.is_none() => return Ok(None),
+                    Ok(None) if to.is_some_and(|to| self.at >= to) => {
+                        self.from = From::Nowhere;
+                        continue;
+                    }
                     Ok(None) => {
                         self.again("the origin sent less than it said".into())
                             .await?;
@@ -336,39 +349,60 @@ impl Stream {
         let Some(head) = self.head.clone() else {
             return Err("nothing is known of the resource".into());
         };
-        let url = &head.resource.url;
-        let (start, bytes) = (gap.start, gap.clone());
-        let rest =
-            async |fetching: &Fetching| fetching.rest(url, bytes.clone(), head.validator()).await;
+        if self.strikes >= MAX_STRIKES {
+            return self.ask_origin(&head, gap).await;
+        }
+        let hedge = hedge(&gap);
+        let rest = async |fetching: &Fetching| {
+            let url = &head.resource.url;
+            fetching.rest(url, hedge.clone(), head.validator()).await
+        };
         match race(&self.state, &head, gap, rest).await? {
             Won::Peers(want, bytes, tier) => self.begin(want, bytes, tier),
-            Won::Origin(response) => self.from = From::Origin(continuation(&response, start)?),
+            Won::Origin(response) => {
+                self.strikes += 1;
+                self.begin_with(&response, &hedge)?;
+            }
         }
         Ok(())
     }
 
-    /// Peers went away or stalled: the rest comes from the origin.
-    async fn rest_from_origin(&mut self) -> Result<(), JsValue> {
-        let Some((head, gap)) = self.head.clone().zip(self.gap()) else {
-            self.from = From::Nowhere;
-            return Ok(());
-        };
+    /// The origin has begun, with these bytes.
+    pub fn begin_with(&mut self, response: &Response, bytes: &Range<u64>) -> Result<(), JsValue> {
+        self.from = From::Origin(continuation(response, bytes.start)?, Some(bytes.end));
+        Ok(())
+    }
+
+    /// Peers went away or stalled.
+    async fn peers_left(&mut self) -> Result<(), JsValue> {
+        self.strikes += 1;
+        match self.head.clone().zip(self.gap()) {
+            Some((head, gap)) => self.ask_origin(&head, hedge(&gap)).await,
+            None => {
+                self.from = From::Nowhere;
+                Ok(())
+            }
+        }
+    }
+
+    async fn ask_origin(&mut self, head: &Head, bytes: Range<u64>) -> Result<(), JsValue> {
+        // What was there before is cancelled first.
         self.from = From::Nowhere;
         let fetching = Fetching::default();
-        let response = fetching
-            .rest(&head.resource.url, gap.clone(), head.validator())
-            .await?;
+        let url = &head.resource.url;
+        let response = fetching.rest(url, bytes.clone(), head.validator()).await?;
         fetching.keep();
-        self.from = From::Origin(continuation(&response, gap.start)?);
-        Ok(())
+        self.begin_with(&response, &bytes)
     }
 
     /// The origin broke off. Once, it is asked to go on where it stopped.
     async fn again(&mut self, error: JsValue) -> Result<(), JsValue> {
-        if self.head.is_none() || std::mem::replace(&mut self.retried, true) {
-            return Err(error);
+        match self.head.clone().zip(self.gap()) {
+            Some((head, gap)) if !std::mem::replace(&mut self.retried, true) => {
+                self.ask_origin(&head, gap).await
+            }
+            _ => Err(error),
         }
-        self.rest_from_origin().await
     }
 
     fn finish(&mut self) {
@@ -381,6 +415,11 @@ impl Stream {
     }
 }
 
+/// What the origin is asked for when peers are late with these bytes.
+pub fn hedge(gap: &Range<u64>) -> Range<u64> {
+    gap.start..gap.end.min(gap.start + HEDGE)
+}
+
 /// The body of an answer that goes on at this byte. A resource that changed in the middle comes as
 /// a whole, and the two must not be mixed.
 fn continuation(response: &Response, start: u64) -> Result<Body, JsValue> {
@@ -389,8 +428,6 @@ fn continuation(response: &Response, start: u64) -> Result<Body, JsValue> {
         .as_deref()
         .and_then(fugitive_core::request::parse_content_range);
     if response.status() == 206 && range.is_some_and(|(first, _)| first == start) {
-        Ok(Body::of(response))
-    } else if response.status() == 200 && start == 0 {
         Ok(Body::of(response))
     } else {
         Err("the origin has another version now".into())

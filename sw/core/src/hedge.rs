@@ -7,10 +7,11 @@
 use serde::{Deserialize, Serialize};
 
 /// Before anything is known, in milliseconds.
-const FIRST_DEADLINE: f64 = 150.0;
-const MIN_DEADLINE: f64 = 40.0;
+const FIRST_DEADLINE: f64 = 300.0;
+/// Below this a busy moment of the machine would count as a peer's lateness.
+const MIN_DEADLINE: f64 = 150.0;
 /// How long a bridge is waited for while only that there are peers is known, in milliseconds.
-const FIRST_PATIENCE: f64 = 400.0;
+const FIRST_PATIENCE: f64 = 600.0;
 /// After this many pages in a row on which no peer came in time, none is waited for.
 const MAX_MISSES: u32 = 3;
 
@@ -123,9 +124,9 @@ mod tests {
     #[test]
     fn visitor_who_never_had_peers_waits_for_none() {
         let mut pace = Pace::default();
-        assert_eq!(pace.patience(600), 0.0);
+        assert_eq!(pace.patience(800), 0.0);
         pace.peers_are_here();
-        assert!(pace.patience(600) > 0.0);
+        assert!(pace.patience(800) > 0.0);
     }
 
     #[test]
@@ -133,12 +134,12 @@ mod tests {
         let mut pace = Pace::default();
         pace.peers_came(120.0);
         for _ in 0..MAX_MISSES {
-            assert!(pace.patience(600) > 0.0);
+            assert!(pace.patience(800) > 0.0);
             pace.peers_did_not_come();
         }
-        assert_eq!(pace.patience(600), 0.0);
+        assert_eq!(pace.patience(800), 0.0);
         pace.peers_are_here();
-        assert!(pace.patience(600) > 0.0);
+        assert!(pace.patience(800) > 0.0);
     }
 
     #[test]

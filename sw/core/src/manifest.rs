@@ -61,7 +61,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             enabled: true,
-            max_wait_ms: 600,
+            max_wait_ms: 800,
         }
     }
 }
