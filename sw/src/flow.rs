@@ -117,7 +117,7 @@ async fn from_peers(
         .want(resource.id, resource.len, bytes, start + AHEAD);
     asked.set(true);
     let max_wait = state.catalogue.policy().max_wait_ms;
-    let deadline = state.pace.borrow().deadline(max_wait);
+    let deadline = state.pace.borrow().deadline(resource.len, max_wait);
     let timeout = TimeoutFuture::new(deadline as u32);
     let on_time = match select(pin!(want.next()), timeout).await {
         Either::Left((piece, _)) => Some(piece),
@@ -247,6 +247,9 @@ impl Stream {
     }
 
     async fn next(&mut self) -> Result<Option<Uint8Array>, JsValue> {
+        if let Some(writer) = &self.writer {
+            writer.room().await;
+        }
         while self.end.is_none_or(|end| self.at < end) {
             let state = self.state.clone();
             let (bytes, source) = match &mut self.from {

@@ -1,11 +1,16 @@
 //! The way into the store: what passed to the page is kept, once it is sure what it is.
 //!
-//! Writing never holds the page back: a writer has a queue, and what does not fit is not kept.
+//! Writing does not hold the page back: a writer has a queue, and only who is far ahead of the
+//! store waits for it, so that memory stays flat however long a video is.
 //! Bytes from peers were verified by the bridge. Bytes from the origin are what the page gets, but
 //! under the content id of the manifest only what hashes to it is stored; a part of a large
 //! resource is checked against the origin's outboard.
 
-use std::{cell::Cell, ops::Range, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+    rc::Rc,
+};
 
 use fugitive_core::{
     content::{BLOCK, ContentId, GROUP},
@@ -15,7 +20,8 @@ use fugitive_core::{
 };
 use fugitive_store::{Resource, Store};
 use futures_channel::{mpsc, oneshot};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::select};
+use gloo::timers::future::TimeoutFuture;
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -27,8 +33,10 @@ use crate::{answer::Head, log, origin, worker::State};
 const COLLECT: u64 = 1 << 20;
 /// Unlisted resources are collected up to this length, in bytes.
 const UNLISTED: u64 = 16 << 20;
-/// Runs that wait to be written; each is at most a block.
-const QUEUE: usize = 32;
+/// Runs that may wait to be written; each is at most a block, so this is 16 MiB.
+const QUEUE: usize = 64;
+/// A store that takes none of them for this long is left behind, in milliseconds.
+const STUCK: u32 = 2_000;
 /// The outboard is fetched in pieces of this many bytes.
 const OUTBOARD_PIECE: u64 = 256 << 10;
 
@@ -55,8 +63,28 @@ enum Way {
         bytes: Vec<u8>,
         from_origin: bool,
         queue: mpsc::UnboundedSender<Run>,
-        queued: Rc<Cell<usize>>,
+        queued: Rc<Queued>,
     },
+}
+
+/// How many runs wait, and who waits for them to become fewer.
+#[derive(Default)]
+struct Queued {
+    runs: Cell<usize>,
+    fewer: RefCell<Vec<oneshot::Sender<()>>>,
+}
+
+impl Queued {
+    fn one_less(&self) {
+        self.runs.set(self.runs.get().saturating_sub(1));
+        self.fewer.take();
+    }
+
+    fn fewer(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.fewer.borrow_mut().push(sender);
+        receiver
+    }
 }
 
 struct Run {
@@ -98,7 +126,7 @@ impl Writer {
             }
         } else {
             let (queue, runs) = mpsc::unbounded();
-            let queued = Rc::new(Cell::new(0));
+            let queued = Rc::<Queued>::default();
             spawn_local(keep_runs(state.clone(), head.clone(), runs, queued.clone()));
             Way::Groups {
                 len: head.resource.len,
@@ -162,6 +190,15 @@ impl Writer {
         }
     }
 
+    /// Resolves when there is room for more, or the store seems stuck.
+    pub async fn room(&self) {
+        if let Way::Groups { queued, .. } = &self.way
+            && queued.runs.get() >= QUEUE
+        {
+            select(queued.fewer(), TimeoutFuture::new(STUCK)).await;
+        }
+    }
+
     /// Queues what is complete: up to the end of a block, or at the end every whole group.
     fn cut(&mut self, is_last: bool) {
         let Way::Groups {
@@ -195,8 +232,8 @@ impl Writer {
                 from_origin: *from_origin,
             };
             *start = to;
-            if queued.get() < QUEUE && queue.unbounded_send(run).is_ok() {
-                queued.set(queued.get() + 1);
+            if queued.runs.get() < QUEUE && queue.unbounded_send(run).is_ok() {
+                queued.runs.set(queued.runs.get() + 1);
             }
         }
     }
@@ -238,8 +275,8 @@ impl Writer {
             Way::Groups { queue, queued, .. } => {
                 drop(queue);
                 spawn_local(async move {
-                    while queued.get() > 0 {
-                        gloo::timers::future::TimeoutFuture::new(20).await;
+                    while queued.runs.get() > 0 {
+                        let _ = queued.fewer().await;
                     }
                     drop(busy);
                 });
@@ -284,14 +321,14 @@ async fn keep_runs(
     state: Rc<State>,
     head: Rc<Head>,
     mut runs: mpsc::UnboundedReceiver<Run>,
-    queued: Rc<Cell<usize>>,
+    queued: Rc<Queued>,
 ) {
     let mut writing = Writing::default();
     while let Some(run) = runs.next().await {
         if let Err(error) = writing.keep(&state, &head, run).await {
             log::debug(&[&head.resource.url, " is not kept: ", &error]);
         }
-        queued.set(queued.get().saturating_sub(1));
+        queued.one_less();
     }
 }
 

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 const FIRST_DEADLINE: f64 = 300.0;
 /// Below this a busy moment of the machine would count as a peer's lateness.
 const MIN_DEADLINE: f64 = 150.0;
+/// A resource longer than this is large, in bytes.
+const LARGE: u64 = 1 << 20;
 /// How long a bridge is waited for while only that there are peers is known, in milliseconds.
 const FIRST_PATIENCE: f64 = 600.0;
 /// After this many pages in a row on which no peer came in time, none is waited for.
@@ -82,8 +84,14 @@ impl Pace {
         self.misses = self.misses.saturating_add(1);
     }
 
-    /// How long to wait for the first verified byte when peers are there, in milliseconds.
-    pub fn deadline(&self, max_wait: u32) -> f64 {
+    /// How long to wait for the first verified byte of `len` when peers are there, in milliseconds.
+    ///
+    /// For a large resource the last byte matters, not the first: it may wait as long as the policy
+    /// allows.
+    pub fn deadline(&self, len: u64, max_wait: u32) -> f64 {
+        if len > LARGE {
+            return f64::from(max_wait);
+        }
         self.peer
             .bound()
             .map_or(FIRST_DEADLINE, |bound| bound.max(MIN_DEADLINE))
@@ -110,15 +118,16 @@ mod tests {
     #[test]
     fn deadline_follows_what_peers_need_within_its_bounds() {
         let mut pace = Pace::default();
-        assert_eq!(pace.deadline(600), FIRST_DEADLINE);
+        assert_eq!(pace.deadline(1, 600), FIRST_DEADLINE);
+        assert_eq!(pace.deadline(9 << 20, 600), 600.0);
         for _ in 0..50 {
             pace.peer_answered(10.0);
         }
-        assert_eq!(pace.deadline(600), MIN_DEADLINE);
+        assert_eq!(pace.deadline(1, 600), MIN_DEADLINE);
         for _ in 0..50 {
             pace.peer_answered(2_000.0);
         }
-        assert_eq!(pace.deadline(600), 600.0);
+        assert_eq!(pace.deadline(1, 600), 600.0);
     }
 
     #[test]
@@ -147,6 +156,6 @@ mod tests {
         let mut pace = Pace::default();
         pace.peers_came(4_000.0);
         assert_eq!(pace.patience(200), 200.0);
-        assert_eq!(pace.deadline(0), 0.0);
+        assert_eq!(pace.deadline(1, 0), 0.0);
     }
 }

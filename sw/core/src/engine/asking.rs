@@ -263,6 +263,10 @@ impl Engine {
     fn pull_next(&mut self, want: WantId) -> bool {
         let now = self.now;
         let window = self.config.window as usize;
+        // Wants share a peer's window, so that the first byte of a new one does not wait for the
+        // last of an old one.
+        let wants = self.wants.len().max(1);
+        let share = (window / wants).max(GROUPS_PER_BLOCK as usize);
         let Some(wanted) = self.wants.get_mut(&want) else {
             return false;
         };
@@ -279,8 +283,19 @@ impl Engine {
             .filter_map(|(id, peer)| {
                 let answer = peer.answers.get(&wanted.id).filter(|a| a.until > now)?;
                 let end = run_from(&answer.groups, first)?;
-                let on_way: usize = peer.pulls.values().map(|pull| pull.left.len()).sum();
-                (on_way < window).then_some((on_way, id, end, peer))
+                let mut on_way = 0;
+                let mut ours = 0;
+                for pull in peer.pulls.values() {
+                    on_way += pull.left.len();
+                    ours += if pull.want == want {
+                        pull.left.len()
+                    } else {
+                        0
+                    };
+                }
+                let has_room =
+                    ours < share && (on_way < window || ours == 0 && on_way < 2 * window);
+                has_room.then_some((on_way, id, end, peer))
             })
             .min_by_key(|(on_way, ..)| *on_way);
         let Some((_, id, held_to, peer)) = holder else {

@@ -25,6 +25,8 @@ pub(super) struct Serving {
     buffered: u64,
     queue: VecDeque<Job>,
     reads: VecDeque<Reading>,
+    /// What was read last.
+    last: Option<ContentId>,
     asks_left: f64,
     asks_at: u64,
 }
@@ -52,6 +54,7 @@ impl Serving {
             buffered: 0,
             queue: VecDeque::new(),
             reads: VecDeque::new(),
+            last: None,
             asks_left: ASK_BURST,
             asks_at: now,
         }
@@ -169,9 +172,13 @@ impl Engine {
         if serving.buffered >= HIGH_WATER || serving.reads.len() >= READ_AHEAD {
             return;
         }
-        let Some(job) = serving.queue.pop_front() else {
+        // Contents take turns: a small one does not wait for all of a large one.
+        let another = |job: &Job| Some(job.id) != serving.last;
+        let next = serving.queue.iter().position(another).unwrap_or_default();
+        let Some(job) = serving.queue.remove(next) else {
             return;
         };
+        serving.last = Some(job.id);
         serving.reads.push_back(Reading {
             ticket,
             pull: job.pull,

@@ -282,6 +282,22 @@ fn large_resource_comes_from_several_peers_at_once() {
 }
 
 #[test]
+fn small_want_does_not_wait_for_a_large_one() {
+    let mut swarm = Swarm::new(2);
+    let large = noise(8_000_000, 1);
+    let small = noise(40_000, 2);
+    let (large_id, small_id) = (swarm.give(0, &large), swarm.give(0, &small));
+    swarm.want(1, 1, large_id, 8_000_000, 0..8_000_000);
+    swarm.run(45);
+    swarm.want(1, 2, small_id, 40_000, 0..40_000);
+    swarm.run(45);
+    assert!(swarm.got_all(1, 2, &small));
+    assert!(swarm.got(1, 1).1.is_none());
+    swarm.run(3_000);
+    assert!(swarm.got_all(1, 1, &large));
+}
+
+#[test]
 fn nobody_has_it_is_said_after_one_round_trip_and_then_at_once() {
     let mut swarm = Swarm::new(3);
     let id = ContentId::of(b"nowhere");
