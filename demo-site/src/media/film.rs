@@ -87,11 +87,11 @@ pub fn coast(size: Size, frames: u32, colours: &[&str]) -> Result<Frames> {
             } else {
                 haze
             };
-            for layer in hiding.unwrap_or(0)..crests.len() {
+            let behind = hiding.unwrap_or(0);
+            for (layer, (colour, mist)) in layers.iter().enumerate().skip(behind) {
                 let below = below(layer);
                 if below > -0.0015 {
-                    let (colour, mist) = layers[layer];
-                    let ground = mix(colour, haze, mist * smooth(0.0, 0.16, below));
+                    let ground = mix(*colour, haze, mist * smooth(0.0, 0.16, below));
                     sum = mix(sum, ground, smooth(-0.0015, 0.0015, below));
                 }
             }

@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 mod node;
 mod output;
@@ -22,7 +22,7 @@ mod wasm;
 /// Builds the client files of Fugitive.
 #[derive(Parser)]
 struct Args {
-    /// Where the files go; what else is in this folder's reach is removed.
+    /// Where the files go.
     #[arg(long, default_value = "target/client")]
     out: PathBuf,
     /// Leave out wasm-opt: quicker, some 10 % larger.
@@ -31,11 +31,26 @@ struct Args {
     /// Say nothing when nothing has changed.
     #[arg(long)]
     quiet: bool,
+    #[command(subcommand)]
+    other: Option<Other>,
+}
+
+#[derive(Subcommand)]
+enum Other {
+    /// Instead: `cargo test` for wasm32, by the same toolchain.
+    Test {
+        /// For cargo.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let root = root()?;
+    if let Some(Other::Test { arguments }) = &args.other {
+        return toolchain::test(&root, arguments);
+    }
     let out = if args.out.is_absolute() {
         args.out.clone()
     } else {

@@ -49,42 +49,65 @@ fn find() -> Result<Toolchain> {
     bail!("nothing here compiles for {TRIPLE}: run signal-server/pack/toolchain")
 }
 
-/// Compiles both wasm crates; cargo knows what is still fresh.
-pub fn compile(root: &Path, quiet: bool) -> Result<Compiled> {
-    let target = root.join("target/wasm");
+/// What cargo is to make.
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    /// For visitors: a panic ends the module without a word.
+    Client,
+    /// For a developer: a panic says where.
+    Test,
+}
+
+/// A cargo that compiles for wasm32: the command and then its arguments are still to come.
+fn cargo(root: &Path, subcommand: &str, purpose: Purpose) -> Result<Command> {
+    // Both wasm crates hash with SIMD.
+    let simd = "-Ctarget-feature=+simd128";
+    let folder = match purpose {
+        Purpose::Client => "target/wasm",
+        Purpose::Test => "target/wasm-test",
+    };
     let mut cargo = match find()? {
         Toolchain::Rustup => {
             let mut cargo = Command::new("cargo");
-            cargo.env("RUSTFLAGS", "-Ctarget-feature=+simd128");
+            cargo.arg(subcommand).env("RUSTFLAGS", simd);
             cargo
         }
         Toolchain::Debian => {
             let mut cargo = Command::new("/usr/bin/cargo");
+            let (flags, std) = match purpose {
+                Purpose::Client => (
+                    format!("{simd} -Zunstable-options -Cpanic=immediate-abort"),
+                    "-Zbuild-std=std,panic_abort",
+                ),
+                Purpose::Test => (simd.to_owned(), "-Zbuild-std=std,panic_abort,test"),
+            };
             cargo
+                .args([subcommand, std])
                 .env("RUSTC", "/usr/bin/rustc")
                 .env("RUSTC_BOOTSTRAP", "1")
                 .env(
                     "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
                     "/usr/bin/wasm-ld-22",
                 )
-                .env(
-                    "RUSTFLAGS",
-                    "-Ctarget-feature=+simd128 -Zunstable-options -Cpanic=immediate-abort",
-                );
+                .env("RUSTFLAGS", flags);
             cargo
         }
     };
     cargo
-        .arg("build")
-        .args(["--profile", "client", "--target", TRIPLE])
-        .args(["-p", "fugitive-sw", "-p", "fugitive-bridge"])
-        .env("CARGO_TARGET_DIR", &target)
+        .args(["--target", TRIPLE])
+        .env("CARGO_TARGET_DIR", root.join(folder))
         // `cargo run` points this at its own compiler's libraries.
         .env_remove("LD_LIBRARY_PATH")
         .current_dir(root);
-    if cargo.get_program() == "/usr/bin/cargo" {
-        cargo.arg("-Zbuild-std=std,panic_abort");
-    }
+    Ok(cargo)
+}
+
+/// Compiles both wasm crates; cargo knows what is still fresh.
+pub fn compile(root: &Path, quiet: bool) -> Result<Compiled> {
+    let mut cargo = cargo(root, "build", Purpose::Client)?;
+    cargo
+        .args(["--profile", "client"])
+        .args(["-p", "fugitive-sw", "-p", "fugitive-bridge"]);
     if quiet {
         cargo.arg("--quiet");
     } else {
@@ -92,9 +115,19 @@ pub fn compile(root: &Path, quiet: bool) -> Result<Compiled> {
     }
     let done = cargo.status().context("cargo does not start")?;
     ensure!(done.success(), "the wasm crates do not compile");
-    let made = target.join(TRIPLE).join("client");
+    let made = root.join("target/wasm").join(TRIPLE).join("client");
     Ok(Compiled {
         sw: made.join("fugitive_sw.wasm"),
         bridge: made.join("fugitive_bridge.wasm"),
     })
+}
+
+/// Runs tests for wasm32; the runner is the environment's to name.
+pub fn test(root: &Path, arguments: &[String]) -> Result<()> {
+    let done = cargo(root, "test", Purpose::Test)?
+        .args(arguments)
+        .status()
+        .context("cargo does not start")?;
+    ensure!(done.success(), "wasm tests failed");
+    Ok(())
 }
