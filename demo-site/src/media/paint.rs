@@ -445,7 +445,7 @@ impl Scene {
     }
 
     fn mandelbrot(&self, middle: [f64; 2], reach: f64) -> Canvas {
-        let limit = 700;
+        let limit = 500;
         self.sampled(|x, y| {
             let c = [
                 middle[0] + f64::from(x - self.aspect / 2.0) * 2.0 * reach,
@@ -644,7 +644,7 @@ impl Scene {
                 mix(ground, [0.95, 0.97, 1.0], 0.85 * smooth(0.08, 0.36, cloud))
             }
         };
-        self.sampled(|x, y| {
+        Canvas::paint(self.width, self.height, |x, y| {
             let (u, v) = ((x - middle[0]) / radius, (y - middle[1]) / radius);
             let far = u.hypot(v);
             let mut sum = self.space(x, y, 0.10);

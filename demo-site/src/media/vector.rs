@@ -108,7 +108,7 @@ fn rosette(svg: &mut String, palette: &Palette, w: f32, h: f32) -> Result<()> {
     let size = w.min(h) * 0.46;
     writeln!(
         svg,
-        "<g transform=\"translate({:.1} {:.1})\" fill=\"none\" stroke-width=\"1.1\">",
+        "<g transform=\"translate({:.1} {:.1})\" fill=\"none\" stroke-width=\"2\">",
         w / 2.0,
         h / 2.0
     )?;
@@ -132,8 +132,8 @@ fn rosette(svg: &mut String, palette: &Palette, w: f32, h: f32) -> Result<()> {
         writeln!(
             svg,
             "<path stroke=\"{}\" stroke-opacity=\"{:.2}\" d=\"{path}Z\"/>",
-            css(palette.at(0.35 + 0.65 * t)),
-            0.45 + 0.5 * t
+            css(palette.at(0.4 + 0.6 * t)),
+            0.6 + 0.4 * t
         )?;
     }
     svg.push_str("</g>\n");
@@ -280,7 +280,7 @@ fn weave(svg: &mut String, palette: &Palette, w: f32, h: f32) -> Result<()> {
         }
         writeln!(
             svg,
-            "<path stroke=\"{}\" stroke-opacity=\".55\" d=\"{path}\"/>",
+            "<path stroke=\"{}\" stroke-opacity=\".3\" d=\"{path}\"/>",
             css(palette.swing(2.0 * t))
         )?;
     }
