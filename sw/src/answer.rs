@@ -172,6 +172,12 @@ pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>
     if let Some(store) = &store {
         match store.hit(&asking.url).await {
             Ok(Some(hit)) if is_fresh(&state, &asking, &hit.resource, &listed) => {
+                if let Listed::As(variant) = &listed
+                    && variant.id == hit.resource.id
+                    && !hit.resource.listed
+                {
+                    state.share(hit.resource.clone(), hit.groups.clone());
+                }
                 if let Some(bytes) = hit.bytes {
                     state.memory.borrow_mut().put(&hit.resource, &bytes);
                     state.used(hit.resource.id);
@@ -323,7 +329,8 @@ async fn from_parts(
     if let Some(gap) = stream.gap() {
         // A large resource comes from the origin only as far as peers are late with it.
         let hedge = flow::hedge(&gap);
-        let in_parts = is_part || hedge != gap;
+        // What is asked for by name has another URL than the request.
+        let in_parts = is_part || hedge != gap || asking.named;
         let fetching = async |fetching: &Fetching| {
             if in_parts {
                 let url = &head.resource.url;
@@ -334,12 +341,16 @@ async fn from_parts(
         };
         match flow::race(state, &head, gap, fetching).await? {
             Won::Peers(want, bytes, tier) => stream.begin(want, bytes, tier),
-            Won::Origin(response) if in_parts && response.status() == 206 => {
-                stream.begin_with(&response, &hedge)?;
-            }
+            Won::Origin(response) if in_parts && stream.begin_with(&response, &hedge) => {}
             // The page fetches it itself, with its own rights.
-            Won::Origin(_) if asking.named => return Ok(None),
+            Won::Origin(response) if asking.named => {
+                drop(Body::of(&response));
+                return Ok(None);
+            }
             Won::Origin(response) => {
+                if response.ok() && length_of(&response).is_some_and(|stated| stated != len) {
+                    state.catalogue.distrust(&asking.url);
+                }
                 return relay(state, asking, response, Some(&head)).await.map(Some);
             }
         }
@@ -348,6 +359,18 @@ async fn from_parts(
     stream.write_with(Writer::parts(state, head, range, asking.busy()));
     let body = state.body(Flow::new(stream));
     Response::new_with_opt_readable_stream_and_init(Some(&body), &init).map(Some)
+}
+
+/// The whole length that a response of the origin states.
+fn length_of(response: &Response) -> Option<u64> {
+    let headers = origin::headers(&response.headers());
+    if find(&headers, "content-encoding").is_some() {
+        return None;
+    }
+    match find(&headers, "content-range") {
+        Some(range) => parse_content_range(range).map(|(_, len)| len),
+        None => find(&headers, "content-length")?.parse().ok(),
+    }
 }
 
 async fn from_origin(

@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
 };
 
@@ -33,6 +33,8 @@ pub struct Catalogue {
     url: String,
     index: RefCell<Option<Manifest>>,
     shards: RefCell<HashMap<ContentId, Option<Entries>>>,
+    /// URLs of which the manifest said what the origin then did not.
+    distrusted: RefCell<BTreeSet<String>>,
     etag: RefCell<Option<String>>,
     checked_at: Cell<f64>,
     refreshing: Cell<bool>,
@@ -63,6 +65,7 @@ impl Catalogue {
             url,
             index: RefCell::default(),
             shards: RefCell::default(),
+            distrusted: RefCell::default(),
             etag: RefCell::default(),
             checked_at: Cell::new(f64::NEG_INFINITY),
             refreshing: Cell::new(false),
@@ -101,6 +104,9 @@ impl Catalogue {
             Some(entry) => manifest::choose(entry, accept).cloned(),
             None => None,
         };
+        if self.distrusted.borrow().contains(url) {
+            return Listed::No;
+        }
         let found = match index.shard_of(key) {
             None => choose(&index.entries),
             Some(shard) => match self.shards.borrow().get(&shard.id) {
@@ -116,7 +122,14 @@ impl Catalogue {
         found.map_or(Listed::No, Listed::As)
     }
 
-    /// Asks the origin if it is time to, or `now_at_all` costs.
+    /// The origin has something else than the manifest says: it is not believed of this URL until
+    /// there is another manifest.
+    pub fn distrust(&self, url: &str) {
+        log::warn(&["the manifest is wrong or old: ", url]);
+        self.distrusted.borrow_mut().insert(url.to_owned());
+    }
+
+    /// Asks the origin if it is time to, or `at_once`.
     pub async fn refresh(&self, store: Option<Store>, now: f64, at_once: bool) {
         let due = at_once || !self.is_recent(now);
         if !due || self.refreshing.replace(true) {
@@ -160,6 +173,7 @@ impl Catalogue {
             .borrow_mut()
             .retain(|id, _| manifest.shards.iter().any(|shard| shard.id == *id));
         self.index.replace(Some(manifest));
+        self.distrusted.take();
         Ok(())
     }
 

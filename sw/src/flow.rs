@@ -8,7 +8,10 @@ use std::{
     rc::Rc,
 };
 
-use fugitive_core::content::{BLOCK, GROUP, groups_of};
+use fugitive_core::{
+    content::{BLOCK, GROUP, groups_of},
+    request::parse_content_range,
+};
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use gloo::timers::future::TimeoutFuture;
@@ -364,16 +367,35 @@ impl Stream {
             Won::Peers(want, bytes, tier) => self.begin(want, bytes, tier),
             Won::Origin(response) => {
                 self.strikes += 1;
-                self.begin_with(&response, &hedge)?;
+                self.go_on_with(&response, &hedge)?;
             }
         }
         Ok(())
     }
 
-    /// The origin has begun, with these bytes.
-    pub fn begin_with(&mut self, response: &Response, bytes: &Range<u64>) -> Result<(), JsValue> {
-        self.from = From::Origin(continuation(response, bytes.start)?, Some(bytes.end));
-        Ok(())
+    /// Whether the origin's answer begins with these bytes of this resource; then they are next.
+    pub fn begin_with(&mut self, response: &Response, bytes: &Range<u64>) -> bool {
+        let range = response.headers().get("content-range").ok().flatten();
+        let range = range.as_deref().and_then(parse_content_range);
+        let len = self.head.as_ref().map(|head| head.resource.len);
+        let goes_on = response.status() == 206 && range == Some(bytes.start).zip(len);
+        if goes_on {
+            self.from = From::Origin(Body::of(response), Some(bytes.end));
+        }
+        goes_on
+    }
+
+    /// As [`Stream::begin_with`], where there is no other way: a resource that changed in the middle
+    /// comes as a whole, and the two must not be mixed.
+    fn go_on_with(&mut self, response: &Response, bytes: &Range<u64>) -> Result<(), JsValue> {
+        if self.begin_with(response, bytes) {
+            return Ok(());
+        }
+        drop(Body::of(response));
+        if let Some(head) = &self.head {
+            self.state.catalogue.distrust(&head.resource.url);
+        }
+        Err("the origin has another version now".into())
     }
 
     /// Peers went away or stalled.
@@ -395,7 +417,7 @@ impl Stream {
         let url = &head.resource.url;
         let response = fetching.rest(url, bytes.clone(), head.validator()).await?;
         fetching.keep();
-        self.begin_with(&response, &bytes)
+        self.go_on_with(&response, &bytes)
     }
 
     /// The origin broke off. Once, it is asked to go on where it stopped.
@@ -421,20 +443,6 @@ impl Stream {
 /// What the origin is asked for when peers are late with these bytes.
 pub fn hedge(gap: &Range<u64>) -> Range<u64> {
     gap.start..gap.end.min(gap.start + HEDGE)
-}
-
-/// The body of an answer that goes on at this byte. A resource that changed in the middle comes as
-/// a whole, and the two must not be mixed.
-fn continuation(response: &Response, start: u64) -> Result<Body, JsValue> {
-    let range = response.headers().get("content-range")?;
-    let range = range
-        .as_deref()
-        .and_then(fugitive_core::request::parse_content_range);
-    if response.status() == 206 && range.is_some_and(|(first, _)| first == start) {
-        Ok(Body::of(response))
-    } else {
-        Err("the origin has another version now".into())
-    }
 }
 
 async fn peers_next(

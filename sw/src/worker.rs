@@ -8,7 +8,7 @@ use std::{
 };
 
 use fugitive_core::{content::ContentId, hedge::Pace, port::ToBridge};
-use fugitive_store::{Store, StoreError, Stored};
+use fugitive_store::{Resource, Store, StoreError, Stored};
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use gloo::events::EventListener;
@@ -257,6 +257,25 @@ impl State {
             let holder = holder.ok().and_then(|holder| holder.as_string());
             if !state.link.is_with(holder.as_deref()) {
                 state.link.lost("the page that held it is gone");
+            }
+        });
+    }
+
+    /// The manifest lists what was stored before it did: from now on it may be served.
+    pub fn share(self: &Rc<Self>, mut resource: Resource, groups: Vec<(u32, u32)>) {
+        let state = self.clone();
+        spawn_local(async move {
+            resource.listed = true;
+            let (id, len) = (resource.id, resource.len);
+            let Some(store) = state.store().await else {
+                return;
+            };
+            match store.put_resource(resource).await {
+                Ok(_) => {
+                    let _ = store.set_shared(&id, true).await;
+                    state.link.say(&ToBridge::Stored { id, len, groups });
+                }
+                Err(error) => state.store_failed(&error),
             }
         });
     }

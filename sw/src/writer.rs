@@ -259,7 +259,7 @@ impl Writer {
                 spawn_local(async move {
                     let id = ContentId::of(&bytes);
                     if expect.is_some_and(|expected| expected != id) {
-                        log::warn(&["the manifest is older than the origin: ", &resource.url]);
+                        state.catalogue.distrust(&resource.url);
                         let now = origin::clock();
                         let store = state.store().await;
                         state.catalogue.refresh(store, now, true).await;
