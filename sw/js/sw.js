@@ -11,6 +11,8 @@ const FETCH = "/fugitive/fetch/";
 const START_WITHIN = 1_000;
 /** An install that hangs says nothing; this one fails, and says so, in milliseconds. */
 const INSTALL_WITHIN = 60_000;
+/** Nor does an install wait longer for the manifest, in milliseconds. */
+const PREPARE_WITHIN = 5_000;
 const OFF = /[?&]fugitive=off(&|#|$)/;
 /** Conditional requests are the page's own business with the origin. */
 const CONDITIONAL = ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since"];
@@ -78,7 +80,7 @@ async function wasm() {
   return fetched;
 }
 
-async function install(event) {
+async function route(event) {
   // What is neither media nor asked for by name bypasses the worker, where the browser can do that.
   const ours = MEDIA.map((requestDestination) => ({ requestDestination }));
   ours.push({ urlPattern: new URLPattern({ pathname: `${FETCH}*` }) });
@@ -87,11 +89,16 @@ async function install(event) {
 
 addEventListener("install", (event) => {
   if (event.addRoutes) {
-    event.waitUntil(install(event).catch((error) => warn("no static routes", error)));
+    event.waitUntil(route(event).catch((error) => warn("no static routes", error)));
   }
-  const ready = within(worker(), INSTALL_WITHIN, "install").then(skipWaiting.bind(self));
+  const install = async () => {
+    const ready = await within(worker(), INSTALL_WITHIN, "install");
+    // What is asked for first is then known to be ours to share.
+    await within(ready.prepare(), PREPARE_WITHIN, "manifest").catch((error) => warn("install", error));
+    await skipWaiting();
+  };
   event.waitUntil(
-    ready.catch((error) => {
+    install().catch((error) => {
       warn("not installed", error);
       throw error;
     }),

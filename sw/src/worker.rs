@@ -133,6 +133,16 @@ impl Worker {
         Self(state)
     }
 
+    /// Resolves when the manifest is known, or known not to be had.
+    pub fn prepare(&self) -> Promise {
+        let state = self.0.clone();
+        future_to_promise(async move {
+            let store = state.store().await;
+            state.catalogue.refresh(store, origin::clock(), false).await;
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+
     /// Resolves with a response, or undefined where the network should answer.
     pub fn answer(&self, event: FetchEvent, url: String, named: bool) -> Promise {
         let state = self.0.clone();

@@ -245,6 +245,29 @@ impl Visitor {
         .await
     }
 
+    /// Seeks a video to the same time here and there, and waits until both show the same frame: one
+    /// may be painted a moment after the seek is done.
+    pub async fn until_same_frame(&self, other: &Self, video: &str, seconds: f64) -> Result<()> {
+        let seek = format!(
+            "new Promise((done) => {{
+               const video = document.querySelector({});
+               video.onseeked = () => done(true);
+               video.currentTime = {seconds};
+             }})",
+            json!(video)
+        );
+        self.until(&seek).await?;
+        other.until(&seek).await?;
+        let began = Instant::now();
+        while self.pixels(video).await? != other.pixels(video).await? {
+            if began.elapsed() > PATIENCE {
+                bail!("never the same frame at {seconds}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
     /// SHA-256 of what an expression that gives a `Response` brings.
     pub async fn body_hash(&self, response: &str) -> Result<String> {
         self.eval(&format!(
@@ -284,6 +307,16 @@ impl Visitor {
         self.driver.switch_to_window(tab).await?;
         self.before_scripts(RECORD).await?;
         Ok(before)
+    }
+
+    /// The handle of the tab in front.
+    pub async fn window(&self) -> Result<thirtyfour::WindowHandle> {
+        Ok(self.driver.window().await?)
+    }
+
+    /// Brings a tab to the front.
+    pub async fn to_tab(&self, to: thirtyfour::WindowHandle) -> Result<()> {
+        Ok(self.driver.switch_to_window(to).await?)
     }
 
     /// Closes the tab in front and goes to another one.
