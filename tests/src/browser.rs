@@ -158,7 +158,7 @@ impl Visitor {
         let began = Instant::now();
         loop {
             if self
-                .eval(&format!("!!({expression})"))
+                .eval(&format!("!!(await ({expression}))"))
                 .await
                 .unwrap_or(false)
             {
@@ -182,7 +182,9 @@ impl Visitor {
     /// Waits until the store holds this many contents whole, as peers may have them.
     pub async fn until_held(&self, count: usize) -> Result<()> {
         self.until(&format!(
-            "await new Promise((done, failed) => {{
+            // To open a database that is not there would make an empty one.
+            "(await indexedDB.databases()).some(({{ name }}) => name === 'fugitive') &&
+             await new Promise((done, failed) => {{
                const opening = indexedDB.open('fugitive');
                opening.onerror = failed;
                opening.onsuccess = () => {{

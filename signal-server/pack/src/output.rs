@@ -202,7 +202,7 @@ mod tests {
         let (source, out) = (folder.path().join("a.js"), folder.path().join("out"));
         fs::write(&source, "1").unwrap();
         let mut files = Files::new(&out).unwrap();
-        for name in ["b", "c", "d", "e"] {
+        for name in ["b", "c", "d", "e", "f"] {
             files.fixed(&format!("{name}.js"), b"x").unwrap();
         }
         let stamp = || Stamp::of(&out, &[&source], false).unwrap();
