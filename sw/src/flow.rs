@@ -326,14 +326,12 @@ impl Stream {
         }
         self.served.add(source, length);
         self.at += length;
-        if let (From::Store(held_to), true) = (&self.from, true)
-            && self.at >= *held_to
-        {
-            self.from = From::Nowhere;
-        }
-        if let (From::Peers(_), Some(_)) = (&self.from, &self.head)
-            && self.is_held()
-        {
+        let is_over = match &self.from {
+            From::Store(held_to) => self.at >= *held_to,
+            From::Peers(_) => self.is_held(),
+            From::Nowhere | From::Origin(..) => false,
+        };
+        if is_over {
             self.from = From::Nowhere;
         }
         bytes
