@@ -5,12 +5,8 @@
 //! [`Unreadable`] that the reader skips, so that two versions work with each other. The server
 //! relays a [`Signal`] without looking into it.
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor},
-};
+use fugitive_core::pack;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The version that a client states when it joins.
 pub const VERSION: u32 = 1;
@@ -147,43 +143,25 @@ pub struct Unreadable(pub String);
 
 /// One message as bytes.
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
-    // Fails only for types that MessagePack cannot hold, which these are not.
-    rmp_serde::to_vec_named(message).unwrap_or_default()
+    let mut bytes = Vec::new();
+    // Fails only for types that a message does not have.
+    let _ = pack::write(message, &mut bytes);
+    bytes
 }
 
 /// Bytes as a message.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
     if bytes.len() > MAX_MESSAGE {
-        return Err(Unreadable(format!("{} bytes", bytes.len())));
+        return Err(Unreadable([&bytes.len().to_string(), " bytes"].concat()));
     }
-    rmp_serde::from_slice(bytes).map_err(|error| Unreadable(error.to_string()))
+    pack::read(bytes).map_err(|error| Unreadable(error.to_string()))
 }
 
 /// What the sender calls a message, known here or not; `None` if it is not a message at all. With
 /// it a reader tells a later version, which it ignores, from garbage.
 pub fn kind(bytes: &[u8]) -> Option<String> {
-    struct Kind(String);
-    struct OneEntry;
-    impl<'de> Visitor<'de> for OneEntry {
-        type Value = Kind;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a map of one kind to its fields")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
-            let first = map.next_entry::<String, IgnoredAny>()?;
-            let more = map.next_entry::<IgnoredAny, IgnoredAny>()?;
-            match (first, more) {
-                (Some((kind, _)), None) => Ok(Kind(kind)),
-                _ => Err(A::Error::custom("not one entry")),
-            }
-        }
-    }
-    impl<'de> Deserialize<'de> for Kind {
-        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-            from.deserialize_map(OneEntry)
-        }
-    }
-    decode::<Kind>(bytes).ok().map(|kind| kind.0)
+    let bytes = Some(bytes).filter(|bytes| bytes.len() <= MAX_MESSAGE)?;
+    pack::kind(bytes).map(str::to_owned)
 }
 
 #[cfg(test)]

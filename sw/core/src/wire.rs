@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     content::{ContentId, GROUP, GROUPS_PER_BLOCK},
     deflate::Kept,
+    pack::{self, PackError},
     tree::NODE,
 };
 
@@ -159,8 +160,8 @@ pub enum BadMessage {
 /// A control message as bytes.
 pub fn encode(message: &Message) -> Vec<u8> {
     let mut bytes = vec![CONTROL];
-    // Writing to memory does not fail, and the types are ones that MessagePack has.
-    let _ = message.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map());
+    // Fails only for types that a message does not have.
+    let _ = pack::write(message, &mut bytes);
     bytes
 }
 
@@ -188,12 +189,10 @@ pub fn decode(bytes: &[u8]) -> Result<Incoming<'_>, BadMessage> {
     match bytes.first() {
         None => Err(BadMessage::Empty),
         Some(&CONTROL) if bytes.len() > MAX_CONTROL => Err(BadMessage::TooLong(bytes.len())),
-        Some(&CONTROL) => match rmp_serde::from_slice(&bytes[1..]) {
+        Some(&CONTROL) => match pack::read(&bytes[1..]) {
             Ok(message) => Ok(Incoming::Control(message)),
-            Err(rmp_serde::decode::Error::Syntax(why)) if why.starts_with("unknown variant") => {
-                Ok(Incoming::Unknown)
-            }
-            Err(_) => Err(BadMessage::Control),
+            Err(PackError::UnknownKind) => Ok(Incoming::Unknown),
+            Err(PackError::Malformed) => Err(BadMessage::Control),
         },
         Some(&GROUPS) if bytes.len() > MAX_FRAME => Err(BadMessage::TooLong(bytes.len())),
         Some(&GROUPS) => decode_frame(bytes)
