@@ -383,11 +383,7 @@ impl Running {
                 peer: peer.clone(),
                 bytes: Uint8Array::new(bytes).to_vec(),
             }),
-            _ => {
-                log::warn("peer dropped: sent text, or too much at once");
-                self.hang_up(peer);
-                self.handle(Input::Closed { peer: peer.clone() });
-            }
+            _ => self.handle(Input::Unreadable { peer: peer.clone() }),
         }
     }
 

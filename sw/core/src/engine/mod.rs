@@ -80,6 +80,11 @@ pub enum Input {
         /// The message.
         bytes: Vec<u8>,
     },
+    /// A message came that is not bytes, or too long to be taken out of the browser.
+    Unreadable {
+        /// From whom.
+        peer: PeerId,
+    },
     /// How much a channel has buffered to send, after a send and when it ran low.
     Buffered {
         /// To whom.
@@ -234,6 +239,9 @@ pub enum DropReason {
     /// Its message does not parse.
     #[error("{0}")]
     Message(#[from] BadMessage),
+    /// Its message is no bytes, or far too many.
+    #[error("sent text, or too much at once")]
+    Unreadable,
     /// It asks for more at once than anybody needs.
     #[error("pulls too much at once")]
     Greedy,
@@ -363,6 +371,7 @@ impl Engine {
             Input::Opened { peer } => self.opened(peer),
             Input::Closed { peer } => self.closed(&peer),
             Input::Frame { peer, bytes } => self.frame(&peer, &bytes),
+            Input::Unreadable { peer } => self.ban(&peer, DropReason::Unreadable),
             Input::Buffered { peer, bytes } => self.buffered(&peer, bytes),
             Input::Want {
                 want,

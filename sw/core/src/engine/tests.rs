@@ -414,6 +414,15 @@ fn garbage_truncated_oversized_and_unasked_messages_end_the_connection() {
 }
 
 #[test]
+fn peer_whose_message_is_not_even_bytes_is_banned() {
+    let mut swarm = Swarm::new(2);
+    swarm.input(1, Input::Unreadable { peer: name(0) });
+    swarm.input(1, Input::Opened { peer: name(0) });
+    let expected = [DropReason::Unreadable, DropReason::Banned].map(|why| (name(0), why));
+    assert_eq!(swarm.visitors[1].dropped, expected);
+}
+
+#[test]
 fn peer_that_goes_away_in_the_middle_is_replaced() {
     let mut swarm = Swarm::new(3);
     let bytes = noise(8_000_000, 1);

@@ -1,0 +1,577 @@
+//! Peers that lie, leave, are busy, hold only a part, or are no longer needed, in real browsers.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use fugitive_tests::{
+    browser::{Driver, PATIENCE, Visitor},
+    origin::{Fault, Origin},
+    site::{IMAGES, Site},
+};
+use serde_json::json;
+
+/// Long enough for a peer to have lied before the origin answers; nothing is asserted of it.
+const LATE: Duration = Duration::from_secs(3);
+/// What a cancelled sender may still send: the window of the asking side, in bytes.
+const WINDOW: u64 = 128 * 16 * 1024;
+
+/// Runs in the page of a holder whose engine is in its window. Keeps what its channels send and
+/// hear, and lets `LIE(bytes, send, connection)` send in the place of the real client.
+const MEDDLE: &str = r"
+(() => {
+  self.__sent = [];
+  self.__heard = [];
+  const owners = new WeakMap();
+  const { createDataChannel } = RTCPeerConnection.prototype;
+  RTCPeerConnection.prototype.createDataChannel = function (...options) {
+    const channel = createDataChannel.apply(this, options);
+    owners.set(channel, this);
+    channel.addEventListener('message', ({ data }) => {
+      const bytes = new Uint8Array(data);
+      // A control message is a map with one key: its kind.
+      if (bytes[0] === 1) {
+        const kind = bytes.subarray(3, 3 + (bytes[2] & 31));
+        __heard.push(new TextDecoder().decode(kind));
+      }
+    });
+    return channel;
+  };
+  const lie = LIE;
+  const { send } = RTCDataChannel.prototype;
+  RTCDataChannel.prototype.send = function (data) {
+    const bytes = data instanceof ArrayBuffer ? new Uint8Array(data.slice()) : new Uint8Array(data);
+    if (bytes[0] !== 2) return send.call(this, bytes);
+    const first = new DataView(bytes.buffer).getUint32(8, true);
+    __sent.push({ at: Date.now(), bytes: bytes.length, offset: first * 16384 });
+    lie(bytes, (bytes) => send.call(this, bytes), owners.get(this));
+  };
+})();
+";
+
+const HONEST: &str = "(bytes, send) => send(bytes)";
+
+/// A site that has a page whose engine runs in the window.
+fn site() -> Result<Site> {
+    let site = Site::new()?;
+    let head = "<script src=\"/fugitive.js\" data-worker=off async></script>";
+    site.page_with("window.html", head, "<p>nothing here</p>")?;
+    Ok(site)
+}
+
+/// A visitor who holds the gallery, and lies.
+async fn liar(driver: &Driver, origin: &Origin, lie: &str) -> Result<Visitor> {
+    let visitor = Visitor::new(driver).await?;
+    visitor.before_scripts(&MEDDLE.replace("LIE", lie)).await?;
+    visitor.goto(&origin.url("/")).await?;
+    visitor.until_controlled().await?;
+    visitor.until_images().await?;
+    visitor.until_held(IMAGES).await?;
+    visitor.goto(&origin.url("/window.html")).await?;
+    Ok(visitor)
+}
+
+/// A visitor who holds a large resource, from the origin, and does this with what it sends.
+async fn large_holder(
+    driver: &Driver,
+    origin: &Origin,
+    lie: &str,
+    (path, len): (&str, u64),
+) -> Result<Visitor> {
+    let visitor = Visitor::new(driver).await?;
+    visitor.before_scripts(&MEDDLE.replace("LIE", lie)).await?;
+    visitor.goto(&origin.url("/window.html")).await?;
+    visitor.until_controlled().await?;
+    fill(&visitor, path, len).await?;
+    Ok(visitor)
+}
+
+/// Reads a resource until the store has all of it; what its writer can't keep up with is not kept.
+async fn fill(visitor: &Visitor, path: &str, len: u64) -> Result<()> {
+    for _ in 0..20 {
+        visitor.body_hash(&ours(path)).await?;
+        if runs(visitor, len).await? == [(0, len.div_ceil(16_384))] {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("{path} is never whole: {:?}", runs(visitor, len).await?)
+}
+
+/// The runs of groups that the store holds of the content of this length.
+async fn runs(visitor: &Visitor, len: u64) -> Result<Vec<(u64, u64)>> {
+    let script = format!(
+        "new Promise((done, failed) => {{
+           const opening = indexedDB.open('fugitive');
+           opening.onerror = failed;
+           opening.onsuccess = () => {{
+             const database = opening.result;
+             const all = database.transaction('contents').objectStore('contents').getAll();
+             all.onerror = failed;
+             all.onsuccess = () => {{
+               database.close();
+               done(all.result.find((content) => Number(content.len) === {len})?.groups ?? []);
+             }};
+           }};
+         }})"
+    );
+    visitor.eval(&script).await
+}
+
+/// A visitor who has been on a page without media and has a peer.
+async fn newcomer(driver: &Driver, origin: &Origin) -> Result<Visitor> {
+    let visitor = Visitor::new(driver).await?;
+    visitor.goto(&origin.url("/empty.html")).await?;
+    visitor.until_peers(1).await?;
+    Ok(visitor)
+}
+
+/// Waits until the console has a line of ours with this in it.
+async fn until_said(visitor: &Visitor, what: &str) -> Result<()> {
+    let mut log = Vec::new();
+    for _ in 0..PATIENCE.as_millis() / 100 {
+        log.extend(visitor.log().await?);
+        let says = |line: &&String| line.contains("fugitive: ") && line.contains(what);
+        let lines = log.iter().filter(says).count();
+        if lines > 0 {
+            ensure!(lines == 1, "said more than once: {log:#?}");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("nothing says {what:?}: {log:#?}")
+}
+
+async fn asked(liar: &Visitor) -> Result<usize> {
+    liar.eval("__heard.filter((kind) => kind === 'ask' || kind === 'pull').length")
+        .await
+}
+
+fn network(path: &str) -> String {
+    format!("fetch('{path}', {{ cache: 'no-store' }})")
+}
+
+fn ours(path: &str) -> String {
+    format!("fugitive.fetch('{path}')")
+}
+
+/// What a lie in the place of the first group frame must come to.
+async fn comes_to_nothing(lie: &str, reason: &str) -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let liar = liar(&driver, &origin, lie).await?;
+    let second = newcomer(&driver, &origin).await?;
+    let right = second.body_hash(&network("/image5.jpg")).await?;
+
+    origin.fault("/image5.jpg", Fault::Delay(LATE));
+    assert_eq!(second.body_hash(&ours("/image5.jpg")).await?, right);
+    let served = second.served("/image5.jpg").await?;
+    let len = std::fs::metadata(site.path("image5.jpg"))?.len();
+    assert_eq!(served, [("network".to_owned(), len)]);
+    assert!(asked(&liar).await? >= 2, "the liar was never asked");
+    until_said(&second, reason).await?;
+
+    // What was kept is right, also for a worker that has nothing in memory.
+    second.until_held(1).await?;
+    second.stop_workers().await?;
+    assert_eq!(second.body_hash(&ours("/image5.jpg")).await?, right);
+    assert_eq!(
+        second.served("/image5.jpg").await?.last().map(|s| &*s.0),
+        Some("store")
+    );
+
+    // The liar has this one as well, and is not asked.
+    let before = asked(&liar).await?;
+    second.body_hash(&ours("/image4.jpg")).await?;
+    assert_eq!(second.served("/image4.jpg").await?[0].0, "network");
+    assert_eq!(asked(&liar).await?, before);
+
+    // Who comes later gets the right bytes from the second visitor.
+    liar.quit().await?;
+    origin.fault("/image5.jpg", Fault::Delay(PATIENCE));
+    let third = newcomer(&driver, &origin).await?;
+    assert_eq!(third.body_hash(&ours("/image5.jpg")).await?, right);
+    assert_eq!(third.served("/image5.jpg").await?[0].0, "tier-1");
+    second.quit().await?;
+    third.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_group_is_never_shown_stored_or_served_and_its_sender_is_banned() -> Result<()> {
+    comes_to_nothing(
+        "(bytes, send) => { bytes[bytes.length - 1] ^= 1; send(bytes); }",
+        "sent groups that do not verify",
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn group_that_was_never_asked_for_bans_its_sender() -> Result<()> {
+    comes_to_nothing(
+        "(bytes, send) => { bytes[7] ^= 0x40; send(bytes); }",
+        "sent groups that were not asked for",
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn truncated_frame_bans_its_sender() -> Result<()> {
+    comes_to_nothing(
+        "(bytes, send) => send(bytes.subarray(0, bytes.length - 1))",
+        "group frame does not parse",
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oversized_message_bans_its_sender() -> Result<()> {
+    // A browser sends no more than 256 KiB at once, which is below the limit for groups.
+    comes_to_nothing(
+        "(bytes, send) => send(new Uint8Array(262144).fill(1))",
+        "message of 262144 bytes",
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_bans_its_sender() -> Result<()> {
+    comes_to_nothing(
+        "(bytes, send) => send(crypto.getRandomValues(new Uint8Array(5000)).fill(9, 0, 1))",
+        "message of unknown shape 9",
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_bans_its_sender() -> Result<()> {
+    comes_to_nothing("(bytes, send) => send('groups')", "sent text").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn image_of_a_liar_is_rendered_as_the_origin_has_it() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let lie = "(bytes, send) => { bytes[bytes.length - 1] ^= 1; send(bytes); }";
+    let liar = liar(&driver, &origin, lie).await?;
+    let second = newcomer(&driver, &origin).await?;
+    for n in 0..IMAGES {
+        origin.fault(&format!("/image{n}.jpg"), Fault::Delay(LATE));
+    }
+    second.goto(&origin.url("/again.html")).await?;
+    second.until_images().await?;
+    let control = Visitor::new(&driver).await?;
+    control.goto(&origin.url("/?fugitive=off")).await?;
+    control.until_images().await?;
+    for n in 0..IMAGES {
+        let selector = format!("#i{n}");
+        assert_eq!(
+            second.pixels(&selector).await?,
+            control.pixels(&selector).await?
+        );
+    }
+    liar.quit().await?;
+    second.quit().await?;
+    control.quit().await
+}
+
+/// A film whose sender does this from its 50th frame on plays to its end as the origin has it.
+async fn film_goes_on(lie: &str, reason: Option<&str>) -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let len = std::fs::metadata(site.path("film.mp4"))?.len();
+    let lie = format!("(bytes, send, own) => __sent.length < 50 ? send(bytes) : ({lie})");
+    let liar = large_holder(&driver, &origin, &lie, ("/film.mp4", len)).await?;
+    let second = newcomer(&driver, &origin).await?;
+    let right = second.body_hash(&network("/film.mp4")).await?;
+    origin.fault("/film.mp4", Fault::Delay(LATE));
+
+    second.goto(&origin.url("/video.html")).await?;
+    second
+        .until("v.error === null && v.buffered.length && v.buffered.end(0) >= v.duration - 0.1")
+        .await?;
+    let served = second.served("/film.mp4").await?;
+    for source in ["tier-1", "network"] {
+        let has = served
+            .iter()
+            .any(|(from, bytes)| from == source && *bytes > 0);
+        assert!(has, "nothing by {source}: {served:?}");
+    }
+    if let Some(reason) = reason {
+        until_said(&second, reason).await?;
+    }
+    let control = Visitor::new(&driver).await?;
+    origin.heal("/film.mp4");
+    control
+        .goto(&origin.url("/video.html?fugitive=off"))
+        .await?;
+    control.until("v.readyState >= 2").await?;
+    // Just after the beginning of a frame, so that rounding can not choose another one.
+    for at in [0.53, 1.53, 6.21] {
+        second.until_same_frame(&control, "#v", at).await?;
+    }
+    assert_eq!(second.body_hash(&ours("/film.mp4")).await?, right);
+    liar.quit().await?;
+    second.quit().await?;
+    control.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn film_goes_on_when_its_sender_begins_to_lie() -> Result<()> {
+    film_goes_on(
+        "bytes[bytes.length - 1] ^= 1, send(bytes)",
+        Some("sent groups that do not verify"),
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn film_goes_on_when_its_sender_closes_in_the_middle() -> Result<()> {
+    film_goes_on("own.close()", None).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetch_that_is_aborted_stops_its_sender() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let len = lengthen(&site)?;
+    let origin = Origin::start(&site).await?;
+    let holder = large_holder(&driver, &origin, HONEST, ("/long.mp4", len)).await?;
+    let second = newcomer(&driver, &origin).await?;
+    origin.fault("/long.mp4", Fault::Delay(PATIENCE));
+    let (read, at): (u64, u64) = second
+        .eval(
+            "(async () => {
+               const abort = new AbortController();
+               const response = await fugitive.fetch('/long.mp4', { signal: abort.signal });
+               const reader = response.body.getReader();
+               let read = 0;
+               while (read < 4_000_000) read += (await reader.read()).value.length;
+               abort.abort();
+               return [read, Date.now()];
+             })()",
+        )
+        .await?;
+    let (after, total) = sent_after(&holder, at, 0, len).await?;
+    println!("aborted after {read} bytes of {len}: {after} sent after that, {total} in all");
+    assert!(total >= read);
+    assert!(after <= WINDOW, "{after}");
+    holder.quit().await?;
+    second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn image_that_is_taken_away_stops_its_sender() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    // What a decoder can't read it gives up, so this one only looks like an image that goes on.
+    let mut large = std::fs::read(site.path("image5.jpg"))?;
+    let end = large.len() - 2;
+    let comment = [&[0xff, 0xfe, 0xff, 0xff][..], &[7; 0xfffd]].concat();
+    large.splice(2..2, comment.repeat(400));
+    ensure!(large.len() > end + 20_000_000);
+    std::fs::write(site.path("large.jpg"), &large)?;
+    let origin = Origin::start(&site).await?;
+    let len = large.len() as u64;
+    let holder = large_holder(&driver, &origin, HONEST, ("/large.jpg", len)).await?;
+    let second = newcomer(&driver, &origin).await?;
+    origin.fault("/large.jpg", Fault::Delay(PATIENCE));
+    second
+        .eval::<()>("void (document.body.append(self.i = new Image()), i.src = '/large.jpg')")
+        .await?;
+    holder.until("__sent.length >= 10").await?;
+    let at: u64 = second.eval("(i.src = '', i.remove(), Date.now())").await?;
+    let (after, total) = sent_after(&holder, at, 0, len).await?;
+    println!("image of {len} taken away: {after} sent after that, {total} in all");
+    assert!(after <= WINDOW, "{after}");
+    holder.quit().await?;
+    second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seek_stops_what_is_no_longer_needed() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let len = lengthen(&site)?;
+    let origin = Origin::start(&site).await?;
+    let holder = large_holder(&driver, &origin, HONEST, ("/long.mp4", len)).await?;
+    let second = newcomer(&driver, &origin).await?;
+    origin.fault("/long.mp4", Fault::Delay(PATIENCE));
+    site.page("long.html", "<video id=v src=/long.mp4 muted preload=auto>")?;
+    second.goto(&origin.url("/long.html")).await?;
+    second.until("v.readyState >= 2").await?;
+    let at: u64 = second
+        .eval(
+            "new Promise((done) => {
+               v.onseeked = () => done(at);
+               v.currentTime = v.duration * 0.9;
+               const at = Date.now();
+             })",
+        )
+        .await?;
+    let (after, total) = sent_after(&holder, at, 0, len * 3 / 5).await?;
+    println!("seek in {len}: {after} of the beginning sent after it, {total} in all");
+    assert!(after <= WINDOW, "{after}");
+    let beyond: u64 = holder
+        .eval(&format!(
+            "__sent.filter(({{ offset }}) => offset > {len} * 4 / 5).length"
+        ))
+        .await?;
+    assert!(beyond > 0, "what was sought came from somebody else");
+    holder.quit().await?;
+    second.quit().await
+}
+
+/// A film that is too long to be buffered as a whole.
+fn lengthen(site: &Site) -> Result<u64> {
+    let status = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-stream_loop", "7", "-i"])
+        .arg(site.path("film.mp4"))
+        .args(["-c", "copy", "-movflags", "+faststart"])
+        .arg(site.path("long.mp4"))
+        .status()?;
+    ensure!(status.success());
+    Ok(std::fs::metadata(site.path("long.mp4"))?.len())
+}
+
+/// Bytes of this part of a content that were sent after a moment, and in all, once no more come.
+async fn sent_after(holder: &Visitor, at: u64, from: u64, to: u64) -> Result<(u64, u64)> {
+    let sent = format!(
+        "[{at}, 0].map((at) => __sent
+           .filter((sent) => sent.at > at && sent.offset >= {from} && sent.offset < {to})
+           .reduce((sum, {{ bytes }}) => sum + bytes, 0))"
+    );
+    let mut before = holder.eval(&sent).await?;
+    let mut still = 0;
+    while still < 4 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = holder.eval(&sent).await?;
+        still = if now == before { still + 1 } else { 0 };
+        before = now;
+    }
+    Ok(before)
+}
+
+/// Nine tenths of the main thread's time are gone.
+const BUSY: &str = "void setInterval(() => {
+  const began = performance.now();
+  while (performance.now() - began < 45);
+}, 50)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_whose_main_thread_is_busy_still_serves() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let len = std::fs::metadata(site.path("film.mp4"))?.len();
+    let holder = Visitor::new(&driver).await?;
+    holder.goto(&origin.url("/empty.html")).await?;
+    holder.until_controlled().await?;
+    fill(&holder, "/film.mp4", len).await?;
+    holder.eval::<()>(BUSY).await?;
+
+    let second = newcomer(&driver, &origin).await?;
+    let right = second.body_hash(&network("/film.mp4")).await?;
+    origin.fault("/film.mp4", Fault::Delay(PATIENCE));
+    assert_eq!(second.body_hash(&ours("/film.mp4")).await?, right);
+    let served = second.served("/film.mp4").await?;
+    assert_eq!(served, [("tier-1".to_owned(), len)]);
+    second.quit().await?;
+
+    // Figures, not a promise: what a busy asker makes of the first request of a new instance.
+    origin.heal("/film.mp4");
+    let asker = newcomer(&driver, &origin).await?;
+    for busy in [false, true] {
+        if busy {
+            asker.eval::<()>(BUSY).await?;
+        }
+        let (mut missed, rounds) = (0, 20);
+        for round in 0..rounds {
+            asker.stop_workers().await?;
+            let before = origin.requests("/film.mp4")?.len();
+            let start = (round + if busy { rounds } else { 0 }) * 131_072;
+            let end = start + 65_535;
+            asker
+                .body_hash(&format!(
+                    "fugitive.fetch('/film.mp4', {{ headers: {{ range: 'bytes={start}-{end}' }} }})"
+                ))
+                .await?;
+            missed += usize::from(origin.requests("/film.mp4")?.len() > before);
+        }
+        println!(
+            "first request of a new worker instance, asking page {}, holder busy: \
+             {missed} of {rounds} missed the deadline",
+            if busy { "busy 90 %" } else { "idle" }
+        );
+    }
+    holder.quit().await?;
+    asker.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_only_the_middle_of_a_film_serves_that_middle() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let len = std::fs::metadata(site.path("film.mp4"))?.len();
+    let range = |start: u64, end: u64| json!({ "headers": { "range": format!("bytes={start}-{}", end - 1) } });
+    let first = Visitor::new(&driver).await?;
+    first.goto(&origin.url("/empty.html")).await?;
+    first.until_controlled().await?;
+    let part = range(3_000_000, 5_000_000);
+    first
+        .body_hash(&format!("fugitive.fetch('/film.mp4', {part})"))
+        .await?;
+    // The whole groups of it.
+    let (start, end) = (3_000_000_u64.div_ceil(16_384), 5_000_000 / 16_384);
+    for _ in 0..100 {
+        if runs(&first, len).await? == [(start, end)] {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(runs(&first, len).await?, [(start, end)]);
+    assert!(!origin.requests(".mp4")?.is_empty());
+
+    let second = newcomer(&driver, &origin).await?;
+    let part = range(start * 16_384, end * 16_384);
+    let right = second
+        .body_hash(&format!("fetch('/film.mp4', {part})"))
+        .await?;
+    origin.fault("/film.mp4", Fault::Delay(PATIENCE));
+    let got = second
+        .body_hash(&format!("fugitive.fetch('/film.mp4', {part})"))
+        .await?;
+    assert_eq!(got, right);
+    let served = second.served("/film.mp4").await?;
+    assert_eq!(served, [("tier-1".to_owned(), (end - start) * 16_384)]);
+    first.quit().await?;
+    second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_tabs_one_holds_the_swarm_and_the_other_takes_over() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let holder = liar(&driver, &origin, HONEST).await?;
+    let tabs = newcomer(&driver, &origin).await?;
+    for n in 0..IMAGES {
+        origin.fault(&format!("/image{n}.jpg"), Fault::Delay(PATIENCE));
+    }
+    let first = tabs.new_tab().await?;
+    tabs.goto(&origin.url("/empty.html")).await?;
+    tabs.until_controlled().await?;
+    let swarm = "(await navigator.locks.query())";
+    let of = |state: &str| {
+        format!("{swarm}.{state}.filter(({{ name }}) => name === 'fugitive:swarm').length")
+    };
+    tabs.until(&format!("{} === 1 && {} === 1", of("held"), of("pending")))
+        .await?;
+    // The second tab is served over the first one's connections.
+    tabs.until_peers(1).await?;
+    tabs.body_hash(&ours("/image0.jpg")).await?;
+    assert_eq!(tabs.served("/image0.jpg").await?[0].0, "tier-1");
+
+    let second = tabs.window().await?;
+    tabs.to_tab(first).await?;
+    tabs.close_tab(second).await?;
+    tabs.until(&format!("{} === 1 && {} === 0", of("held"), of("pending")))
+        .await?;
+    tabs.until_peers(1).await?;
+    tabs.body_hash(&ours("/image1.jpg")).await?;
+    assert_eq!(tabs.served("/image1.jpg").await?[0].0, "tier-1");
+    holder.quit().await?;
+    tabs.quit().await
+}
