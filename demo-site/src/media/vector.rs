@@ -305,7 +305,7 @@ mod tests {
             let svg = draw(drawing, &["#102030", "#80a0c0", "#ffffff"], 900, 600).unwrap();
             assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
             assert!(
-                (4_000..300_000).contains(&svg.len()),
+                (4_000..500_000).contains(&svg.len()),
                 "{drawing:?} {}",
                 svg.len()
             );
