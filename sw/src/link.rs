@@ -59,7 +59,7 @@ pub enum Peers {
 /// What the worker does when the bridge says something that is not about a want.
 pub trait Told {
     /// The number of peers changed.
-    fn peers(&self, peers: Peers);
+    fn peers(self: Rc<Self>, peers: Peers);
     /// The manifest changed.
     fn manifest(&self);
 }
@@ -114,7 +114,7 @@ impl Link {
         let listener = EventListener::new(&port, "message", move |event| {
             let data = event.unchecked_ref::<MessageEvent>().data();
             if let Some(link) = link.upgrade() {
-                link.heard(data, &*told);
+                link.heard(data, &told);
             }
         });
         port.start();
@@ -191,7 +191,7 @@ impl Link {
         }
     }
 
-    fn heard(&self, data: JsValue, told: &dyn Told) {
+    fn heard(&self, data: JsValue, told: &Rc<dyn Told>) {
         let parts: Array = data.unchecked_into();
         let Ok(message) = serde_wasm_bindgen::from_value::<FromBridge>(parts.get(0)) else {
             return log::debug(&["the bridge says what this version does not know"]);
@@ -204,7 +204,7 @@ impl Link {
                     (open, _) => Peers::Here(open),
                 };
                 self.peers.set(peers);
-                told.peers(peers);
+                told.clone().peers(peers);
                 return self.wake();
             }
             FromBridge::Manifest {} => return told.manifest(),

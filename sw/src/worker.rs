@@ -446,14 +446,15 @@ impl State {
 }
 
 impl Told for State {
-    fn peers(&self, peers: Peers) {
+    fn peers(self: Rc<Self>, peers: Peers) {
         if let Peers::Here(_) = peers {
             self.missed.set(false);
-            let mut pace = self.pace.borrow_mut();
             match self.waiting_since.take() {
-                Some(since) => pace.peers_came(origin::clock() - since),
-                None => pace.peers_are_here(),
+                Some(since) => self.pace.borrow_mut().peers_came(origin::clock() - since),
+                None => self.pace.borrow_mut().peers_are_here(),
             }
+            // The next instance waits for peers only if it knows that there were some.
+            self.save_soon();
         }
     }
 
