@@ -5,3 +5,5 @@
 pub mod check;
 pub mod media;
 pub mod origin;
+#[cfg(test)]
+mod pages;

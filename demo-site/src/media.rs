@@ -132,7 +132,7 @@ pub const PLATES: &[Plate] = &[
     plate!("silk/trade-wind", 37, Motif::Wind { scale: 1.5, lines: 3400, width: 2.6 }, SEA, WIDE, 0.0, SET_SMALL),
     plate!("silk/brush-fire", 38, Motif::Wind { scale: 1.1, lines: 2600, width: 3.6 }, EMBER, SQUARE, 0.0, SET),
     plate!("silk/meadow", 39, Motif::Wind { scale: 2.0, lines: 4200, width: 2.2 }, FOREST, WIDE, 0.0, SET),
-    plate!("silk/evening-air", 40, Motif::Wind { scale: 1.3, lines: 3000, width: 3.0 }, DUSK, TALL, 0.0, SET),
+    plate!("silk/evening-air", 40, Motif::Wind { scale: 1.3, lines: 3000, width: 3.0 }, DUSK, TALL, 0.0, &["jpg@640", "jpg"]),
     plate!("silk/undertow", 41, Motif::Wind { scale: 0.9, lines: 2400, width: 4.4 }, ICE, WIDE, 0.0, SET),
     plate!("silk/festival", 42, Motif::Wind { scale: 1.8, lines: 3200, width: 3.4 }, OPAL, WIDE, 0.0, SET),
 
@@ -211,7 +211,7 @@ const RATE: u32 = 24;
 pub const FILMS: &[Film] = &[
     Film {
         file: "film/coast.mp4",
-        size: (1280, 720),
+        size: (960, 540),
         frames: 30 * RATE,
         codec: Codec::H264(6_200),
         poster: 420,

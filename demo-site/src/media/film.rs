@@ -198,12 +198,12 @@ pub fn bloom(size: Size, frames: u32, colours: &[&str]) -> Result<Frames> {
             let aspect = width as f32 / height as f32;
             let mut z = [(x - aspect / 2.0) * 2.5, (y - 0.5) * 2.5];
             let (mut steps, mut trap) = (0u32, 9.0f32);
-            while z[0] * z[0] + z[1] * z[1] < 64.0 && steps < 90 {
+            while z[0] * z[0] + z[1] * z[1] < 64.0 && steps < 64 {
                 z = [z[0] * z[0] - z[1] * z[1] + c[0], 2.0 * z[0] * z[1] + c[1]];
                 trap = trap.min(z[0] * z[0] + z[1] * z[1]);
                 steps += 1;
             }
-            if steps == 90 {
+            if steps == 64 {
                 return scale(palette.at(0.9 - trap.sqrt()), 0.7);
             }
             let even = steps as f32 + 1.0 - (z[0] * z[0] + z[1] * z[1]).ln().log2() + 2.6;

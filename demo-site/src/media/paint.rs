@@ -445,7 +445,7 @@ impl Scene {
     }
 
     fn mandelbrot(&self, middle: [f64; 2], reach: f64) -> Canvas {
-        let limit = 500;
+        let limit = 350;
         self.sampled(|x, y| {
             let c = [
                 middle[0] + f64::from(x - self.aspect / 2.0) * 2.0 * reach,
@@ -499,7 +499,7 @@ impl Scene {
         let reach_x = 1.0 + c.abs();
         let reach_y = 1.0 + d.abs();
         let fit = (width as f64 / (2.1 * reach_x)).min(height as f64 / (2.1 * reach_y));
-        for step in 0..9_000_000u32 {
+        for step in 0..6_000_000u32 {
             let next = [
                 (a * y).sin() + c * (a * x).cos(),
                 (b * x).sin() + d * (b * y).cos(),
@@ -517,7 +517,7 @@ impl Scene {
                 *pixel = add(*pixel, colour, 1.0);
             }
         }
-        let even = 9_000_000.0 / (width * height) as f32;
+        let even = 6_000_000.0 / (width * height) as f32;
         Canvas::paint(width, height, |x, y| {
             let column = ((x * height as f32) as usize).min(width - 1);
             let row = ((y * height as f32) as usize).min(height - 1);
