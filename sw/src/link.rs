@@ -24,7 +24,7 @@ use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{MessageEvent, MessagePort};
 
-use crate::log;
+use crate::{log, origin};
 
 /// One thing that the bridge said of a want.
 pub enum Piece {
@@ -70,6 +70,7 @@ pub struct Link {
     peers: Cell<Peers>,
     wants: RefCell<HashMap<WantId, mpsc::UnboundedSender<Piece>>>,
     last_want: Cell<WantId>,
+    bytes_at: Cell<f64>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
 }
 
@@ -87,6 +88,7 @@ impl Link {
             peers: Cell::new(Peers::Unknown),
             wants: RefCell::default(),
             last_want: Cell::new(0),
+            bytes_at: Cell::new(f64::NEG_INFINITY),
             waiting: RefCell::default(),
         }
     }
@@ -99,6 +101,11 @@ impl Link {
     /// Whether there is a port, which may be dead.
     pub fn is_up(&self) -> bool {
         self.port.borrow().is_some()
+    }
+
+    /// When verified bytes last came, for whichever want.
+    pub fn bytes_at(&self) -> f64 {
+        self.bytes_at.get()
     }
 
     /// Whether the port, if there is one, leads to this window.
@@ -209,6 +216,7 @@ impl Link {
             }
             FromBridge::Manifest {} => return told.manifest(),
             FromBridge::Bytes { want, offset, tier } => {
+                self.bytes_at.set(origin::clock());
                 let bytes = Uint8Array::new(&parts.get(1));
                 (
                     want,
