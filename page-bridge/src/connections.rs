@@ -18,7 +18,7 @@ use std::{
 
 use fugitive_signal::{IceServer, PeerId, Signal};
 use gloo::{events::EventListener, timers::callback::Timeout};
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::{JsCast, JsValue, prelude::*};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
     RtcConfiguration, RtcDataChannelInit, RtcIceCandidateInit, RtcPeerConnection,
@@ -30,12 +30,24 @@ use crate::{
     talk::{Line, LinkId, ToHost},
 };
 
+#[wasm_bindgen]
+extern "C" {
+    /// An RTCPeerConnection; the bindings lack this method.
+    type Restartable;
+    #[wasm_bindgen(method, js_name = restartIce)]
+    fn restart_ice(this: &Restartable);
+}
+
 /// More connections than this are not begun, whoever asks.
 const MAX_LINKS: usize = 32;
 /// Candidates that are kept until the description comes.
 const MAX_EARLY: usize = 64;
 /// A connection that is not open after this is given up, in milliseconds.
 const OPENS_WITHIN: u32 = 15_000;
+
+/// An offer that does not begin a new connection. Who does not know the word ignores it, and then
+/// the connection ends as it would have.
+const RESTART: &str = "restart";
 
 /// All connections of this window.
 pub struct Connections {
@@ -113,6 +125,7 @@ impl Connections {
         match signal {
             Signal::Description { kind, sdp } if kind == "offer" => self.offered(from, sdp),
             Signal::Description { kind, sdp } if kind == "answer" => self.answered(from, sdp),
+            Signal::Description { kind, sdp } if kind == RESTART => self.restarted(from, sdp),
             Signal::Description { .. } => log::debug("description of a kind that is not known"),
             Signal::Candidate {
                 candidate,
@@ -125,6 +138,47 @@ impl Connections {
                 self.candidate(&from, init);
             }
         }
+    }
+
+    /// Looks for another way to a peer of which nothing is heard any more (an ICE restart).
+    pub fn restart(self: &Rc<Self>, peer: &PeerId) {
+        let found = match self.links.borrow_mut().get_mut(peer) {
+            Some(link) if link.stage == Stage::Described => {
+                link.stage = Stage::Offering;
+                Some((link.id, link.connection.clone()))
+            }
+            _ => None,
+        };
+        let Some((link, connection)) = found else {
+            return;
+        };
+        connection.unchecked_ref::<Restartable>().restart_ice();
+        let (this, peer) = (self.clone(), peer.clone());
+        spawn_local(async move {
+            if let Err(error) = this.describe(&peer, link, &connection, RESTART).await {
+                this.fail(&peer, link, "no restart", &error);
+            }
+        });
+    }
+
+    /// The peer looks for another way. Of two restarts that cross, that of the greater id stands;
+    /// the other one is rolled back by the browser.
+    fn restarted(self: &Rc<Self>, from: PeerId, sdp: String) {
+        let found = match self.links.borrow_mut().get_mut(&from) {
+            Some(link) if link.stage == Stage::Offering && *self.me.borrow() > from => None,
+            Some(link) if link.deadline.is_none() && link.stage != Stage::Describing => {
+                link.stage = Stage::Describing;
+                Some((link.id, link.connection.clone()))
+            }
+            _ => None,
+        };
+        let Some((link, connection)) = found else {
+            return log::debug("a restart of no connection, or one that crossed ours");
+        };
+        let this = self.clone();
+        spawn_local(async move {
+            this.answer(&from, link, &connection, &sdp).await;
+        });
     }
 
     /// The peer left the server. If the connection stands it needs no server; else it never will.
@@ -166,15 +220,19 @@ impl Connections {
         };
         let this = self.clone();
         spawn_local(async move {
-            let answered = async {
-                this.apply(&from, link, &connection, RtcSdpType::Offer, &sdp)
-                    .await?;
-                this.describe(&from, link, &connection, "answer").await
-            };
-            if let Err(error) = answered.await {
-                this.fail(&from, link, "no answer to an offer", &error);
-            }
+            this.answer(&from, link, &connection, &sdp).await;
         });
+    }
+
+    async fn answer(&self, from: &PeerId, link: LinkId, connection: &RtcPeerConnection, sdp: &str) {
+        let answered = async {
+            self.apply(from, link, connection, RtcSdpType::Offer, sdp)
+                .await?;
+            self.describe(from, link, connection, "answer").await
+        };
+        if let Err(error) = answered.await {
+            self.fail(from, link, "no answer to an offer", &error);
+        }
     }
 
     fn answered(self: &Rc<Self>, from: PeerId, sdp: String) {

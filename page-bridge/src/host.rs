@@ -101,7 +101,10 @@ impl Drop for Channel {
 
 impl Running {
     fn start(signal: String, page: String, ticket: Option<String>, window: Line) -> Rc<Self> {
-        let config = Config::default();
+        let config = Config {
+            seed: (js_sys::Math::random() * u64::MAX as f64) as u64,
+            ..Config::default()
+        };
         let want = config.target_peers as u16;
         let this = Rc::new(Self {
             engine: RefCell::new(Engine::new(config, now())),
@@ -218,9 +221,26 @@ impl Running {
                     this.handle(Input::Read { ticket, read });
                 });
             }
-            Output::Dial { peer } => self.say(&ToWindow::Dial {
+            // Whichever way its signals take is the engine's business.
+            Output::Dial { peer, .. } => self.say(&ToWindow::Dial {
                 peer: peer.0.as_ref().into(),
             }),
+            Output::Restart { peer } => self.say(&ToWindow::Restart {
+                peer: peer.0.as_ref().into(),
+            }),
+            Output::Signal { to, signal } => {
+                if let Ok(signal) = fugitive_signal::decode(&signal) {
+                    let to = to.0.as_ref().into();
+                    self.say_to_server(&ToServer::Signal { to, signal });
+                }
+            }
+            Output::Signalled { from, signal } => match fugitive_signal::decode(&signal) {
+                Ok(signal) => {
+                    let from = from.0.as_ref().into();
+                    self.say(&ToWindow::Signal { from, signal });
+                }
+                Err(unreadable) => log::debug(&["relayed: ", &unreadable.0].concat()),
+            },
             Output::Drop { peer, why } => self.drop_peer(&peer, why),
             Output::MorePeers { want } => self.say_to_server(&ToServer::More { want }),
             Output::Peers { open, coming } => {
@@ -306,7 +326,10 @@ impl Running {
                 Err(_) => log::warn("a channel did not survive its transfer"),
             },
             ToHost::Closed { peer, link } => self.closed(&peer.as_str().into(), link),
-            ToHost::Signal { to, signal } => self.say_to_server(&ToServer::Signal { to, signal }),
+            ToHost::Signal { to, signal } => self.handle(Input::Signal {
+                to: to.as_str().into(),
+                signal: fugitive_signal::encode(&signal),
+            }),
             ToHost::Port {} => {
                 if let Ok(port) = beside.dyn_into() {
                     self.port(port);

@@ -21,7 +21,7 @@ pub enum ToHost {
     Channel { peer: PeerId, link: LinkId },
     /// A connection failed or ended, or was refused before it began.
     Closed { peer: PeerId, link: LinkId },
-    /// For the signal server to relay.
+    /// For the signal server, or a peer, to relay.
     Signal { to: PeerId, signal: Signal },
     /// A Service Worker instance opened a port; it lies beside.
     Port {},
@@ -39,7 +39,9 @@ pub enum ToWindow {
     },
     /// Begin a connection.
     Dial { peer: PeerId },
-    /// What the server relayed.
+    /// Look for another way to it without closing the connection.
+    Restart { peer: PeerId },
+    /// What the server, or a peer, relayed.
     Signal { from: PeerId, signal: Signal },
     /// The peer left the server; an attempt to reach it is vain.
     Gone { peer: PeerId },

@@ -59,6 +59,7 @@ impl Bridge {
                 self.connections.joined(me, &ice);
             }
             ToWindow::Dial { peer } => self.connections.dial(peer),
+            ToWindow::Restart { peer } => self.connections.restart(&peer),
             ToWindow::Signal { from, signal } => self.connections.signalled(from, signal),
             ToWindow::Gone { peer } => self.connections.gone(&peer),
             ToWindow::Opened { peer, link } => self.connections.opened(&peer, link),

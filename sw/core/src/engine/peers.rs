@@ -63,7 +63,7 @@ impl Engine {
                 continue;
             }
             self.peers.insert(peer.clone(), Peer::new(self.now));
-            self.out.push_back(Output::Dial { peer });
+            self.out.push_back(Output::Dial { peer, via: None });
         }
         self.pump_all();
     }

@@ -1,13 +1,15 @@
 //! Engines in pairs and more, in fake time, over links that the test controls.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range, rc::Rc};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     content::{BLOCK, GROUP, group_bytes, group_count},
-    deflate,
+    deflate::{self, Kept},
+    tree::Outboard,
+    wire::BadMessage,
 };
 
 fn noise(len: usize, seed: u8) -> Vec<u8> {
@@ -160,7 +162,12 @@ impl Swarm {
                     });
                     self.input(who, Input::Read { ticket, read });
                 }
-                Output::Dial { .. } | Output::MorePeers { .. } | Output::Peers { .. } => {}
+                Output::Dial { .. }
+                | Output::Restart { .. }
+                | Output::Signal { .. }
+                | Output::Signalled { .. }
+                | Output::MorePeers { .. }
+                | Output::Peers { .. } => {}
             }
         }
     }
