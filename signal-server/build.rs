@@ -3,8 +3,8 @@
 use std::{env, fs, path::PathBuf};
 
 fn main() {
-    println!("cargo:rerun-if-env-changed=FUGITIVE_CLIENT");
-    let client = match env::var_os("FUGITIVE_CLIENT") {
+    println!("cargo:rerun-if-env-changed=EMBEDDED_CLIENT");
+    let client = match env::var_os("EMBEDDED_CLIENT") {
         Some(dir) => PathBuf::from(dir),
         None => PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default())
             .join("../target/client"),
@@ -18,5 +18,5 @@ fn main() {
         );
     }
     println!("cargo:rerun-if-changed={}", client.display());
-    println!("cargo:rustc-env=FUGITIVE_CLIENT={}", client.display());
+    println!("cargo:rustc-env=EMBEDDED_CLIENT={}", client.display());
 }

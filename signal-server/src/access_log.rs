@@ -8,7 +8,6 @@ use std::{
     fmt::Write as _,
     fs::{File, OpenOptions},
     io::{self, Write as _},
-    net::SocketAddr,
     path::Path,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -18,6 +17,8 @@ use std::{
 use http_body::{Body, Frame, SizeHint};
 use time::{OffsetDateTime, format_description::FormatItem, macros::format_description};
 use warp::http::{Request, StatusCode};
+
+use crate::address::Visitor;
 
 const WHEN: &[FormatItem<'_>] = format_description!(
     "[day]/[month repr:short]/[year]:[hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute]"
@@ -57,13 +58,15 @@ pub struct Line {
 
 impl Line {
     /// Notes who asks for what, and when.
-    pub fn begin<B>(log: Arc<AccessLog>, remote: SocketAddr, request: &Request<B>) -> Self {
+    pub fn begin<B>(log: Arc<AccessLog>, visitor: Visitor, request: &Request<B>) -> Self {
         let when = OffsetDateTime::now_utc().format(WHEN).unwrap_or_default();
-        let target = request
-            .uri()
-            .path_and_query()
-            .map_or("*", |target| target.as_str());
-        let mut head = format!("{} - - [{when}] \"{} ", remote.ip(), request.method());
+        let uri = request.uri();
+        let target = match uri.path() {
+            // Its query is a secret.
+            path @ "/fugitive/signal" => path,
+            _ => uri.path_and_query().map_or("*", |target| target.as_str()),
+        };
+        let mut head = format!("{visitor} - - [{when}] \"{} ", request.method());
         for c in target.chars() {
             // What would end the field, or the line, for whoever reads the log.
             if c == '"' || c == '\\' || c.is_control() {

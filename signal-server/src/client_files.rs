@@ -23,7 +23,7 @@ use warp::{
 use crate::entity::{self, Asked, Encoded};
 
 #[derive(RustEmbed)]
-#[folder = "$FUGITIVE_CLIENT"]
+#[folder = "$EMBEDDED_CLIENT"]
 #[allow_missing = true]
 struct Embedded;
 

@@ -11,22 +11,28 @@
 
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod access_log;
+pub mod address;
 pub mod catalog;
 pub mod client_files;
+pub mod config;
 pub mod edition;
 pub mod entity;
 pub mod export;
+pub mod ice;
+pub mod limits;
 pub mod matchmaker;
 pub mod outboard;
 pub mod scan;
 pub mod signalling;
 pub mod site;
+pub mod stun;
 pub mod ticket;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use fugitive_signal::IceServer;
+use arc_swap::ArcSwap;
 use hyper::service::{Service, service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -36,7 +42,7 @@ use hyper_util::{
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warp::{
@@ -46,10 +52,14 @@ use warp::{
     reply::Response,
 };
 
+pub use crate::config::Config;
 use crate::{
+    access::{Access, BadAccess},
     access_log::{AccessLog, Counted, Line},
+    address::Visitor,
     catalog::Catalog,
     client_files::ClientFiles,
+    ice::Ice,
     scan::Rules,
     signalling::Signalling,
     site::Site,
@@ -63,25 +73,6 @@ const HEAD: Duration = Duration::from_secs(60);
 /// How long answers may take to end once the server is told to.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// What to serve, and how.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    /// The folder of the site.
-    pub site: PathBuf,
-    /// A file for one line a request, in Common Log Format.
-    pub access_log: Option<PathBuf>,
-    /// Client files from a folder, not from the binary.
-    pub client: Option<PathBuf>,
-    /// Globs: only these are listed in the manifest. Empty: all media.
-    pub include: Vec<String>,
-    /// Globs: these are never listed.
-    pub exclude: Vec<String>,
-    /// Where outboards are kept; one folder for one site. Else they are made anew at each start.
-    pub cache: Option<PathBuf>,
-    /// What clients are told for gathering candidates.
-    pub ice: Vec<IceServer>,
-}
-
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Unable {
@@ -94,6 +85,9 @@ pub enum Unable {
     /// No place for outboards.
     #[error("no place for outboards: {0}")]
     Cache(io::Error),
+    /// Who may join.
+    #[error(transparent)]
+    Access(#[from] BadAccess),
     /// `include` or `exclude`.
     #[error("not a pattern: {0}")]
     Pattern(#[from] globset::Error),
@@ -107,6 +101,8 @@ pub struct Server {
 
 struct Shared {
     routes: BoxedFilter<(Response,)>,
+    access: Arc<ArcSwap<Access>>,
+    signalling: Signalling,
     access_log: Option<Arc<AccessLog>>,
     end: CancellationToken,
     connections: TaskTracker,
@@ -124,9 +120,11 @@ impl Server {
     /// Opens all that the configuration names and begins to scan the site. Needs a tokio runtime
     /// with several threads.
     pub fn open(config: Config) -> Result<Self, Unable> {
+        address::show_whole(config.log_addresses);
+        let access = Arc::new(ArcSwap::from_pointee(Access::new(&config, None)?));
         let site = Site::new(&config.site).map_err(|e| Unable::Site(config.site.clone(), e))?;
         let site = Arc::new(site);
-        let access_log = match config.access_log {
+        let access_log = match config.access_log.clone() {
             Some(path) => match AccessLog::open(&path) {
                 Ok(log) => Some(Arc::new(log)),
                 Err(error) => return Err(Unable::AccessLog(path, error)),
@@ -134,7 +132,7 @@ impl Server {
             None => None,
         };
         let rules = Rules::new(&config.include, &config.exclude)?;
-        let (outboards, temporary) = match config.cache {
+        let (outboards, temporary) = match config.cache.clone() {
             Some(folder) => (folder, None),
             None => {
                 let folder = tempfile::Builder::new().prefix("fugitive-").tempdir();
@@ -147,14 +145,15 @@ impl Server {
 
         let end = CancellationToken::new();
         let catalog = Catalog::open(site.root().to_owned(), rules, outboards, end.clone());
-        let signalling = Signalling::new(config.ice, end.clone());
+        let secret = config.access.ticket_secret.as_deref();
+        let signalling = Signalling::new(Ice::new(&config), secret, end.clone());
         let (mut news, telling) = (catalog.clone(), signalling.clone());
         tokio::spawn(async move {
             while news.changed().await {
                 telling.manifest_changed();
             }
         });
-        let client = match config.client {
+        let client = match config.client.clone() {
             Some(folder) => ClientFiles::Folder(folder),
             None => ClientFiles::Embedded,
         };
@@ -163,7 +162,7 @@ impl Server {
         let reserved = warp::path("fugitive")
             .and(warp::path::param::<String>())
             .map(|_| entity::bare(StatusCode::NOT_FOUND));
-        let routes = signalling::route(signalling)
+        let routes = signalling::route(signalling.clone(), access.clone())
             .or(client_files::route(client))
             .unify()
             .or(catalog::route(catalog))
@@ -176,12 +175,29 @@ impl Server {
         Ok(Self {
             shared: Arc::new(Shared {
                 routes,
+                access,
+                signalling,
                 access_log,
                 end,
                 connections: TaskTracker::new(),
                 _temporary: temporary,
             }),
         })
+    }
+
+    /// Goes on by another configuration, as far as that is possible without a new start. What is
+    /// connected stays so.
+    pub fn reload(&self, config: &Config) -> Result<(), Unable> {
+        let access = Access::new(config, Some(&self.shared.access.load()))?;
+        address::show_whole(config.log_addresses);
+        self.shared.access.store(Arc::new(access));
+        self.shared.signalling.set_ice(Ice::new(config));
+        Ok(())
+    }
+
+    /// Answers STUN requests as long as the server runs.
+    pub fn stun(&self, socket: UdpSocket) {
+        tokio::spawn(stun::serve(socket, self.shared.end.clone()));
     }
 
     /// Takes connections until `shutdown`, then gives those that are busy a moment to end.
@@ -221,6 +237,7 @@ impl Server {
     {
         let Shared {
             routes,
+            access,
             access_log,
             end,
             connections,
@@ -228,10 +245,11 @@ impl Server {
         } = &*self.shared;
         let warp = TowerToHyperService::new(warp::service(routes.clone()));
         let service = service_fn(|mut request: Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(remote);
+            let visitor = access.load().visitor(remote.ip(), request.headers());
+            request.extensions_mut().insert(visitor);
             let line = access_log
                 .clone()
-                .map(|log| Line::begin(log, remote, &request));
+                .map(|log| Line::begin(log, visitor, &request));
             let answer = warp.call(request);
             async move {
                 let response = answer.await?;
@@ -259,7 +277,7 @@ impl Server {
                 }
             };
             if let Err(error) = result {
-                tracing::debug!("connection of {remote}: {error}");
+                tracing::debug!("connection of {}: {error}", Visitor(remote.ip()));
             }
         };
         connections.track_future(serving).await;

@@ -1,19 +1,21 @@
 //! The binary `fugitive`: serves a site, or writes what another server needs to serve it.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use fugitive_server::{
     Config, Server,
     client_files::ClientFiles,
+    config::{self, BadConfig, LogFormat},
     export,
     scan::{Progress, Rules},
 };
 use fugitive_signal::IceServer;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Serialize, Serializer};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     signal::unix::{SignalKind, signal},
 };
 use tracing_subscriber::EnvFilter;
@@ -29,28 +31,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve a folder, with all that its visitors need to share it.
-    Serve {
-        /// The folder of the site.
-        #[arg(long, value_name = "DIR")]
-        site: PathBuf,
-        /// Where to listen; port 0 takes any that is free.
-        #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
-        listen: SocketAddr,
-        /// One line a request, in Common Log Format, with the bytes that went out.
-        #[arg(long, value_name = "FILE")]
-        access_log: Option<PathBuf>,
-        /// Client files from this folder, not from the binary.
-        #[arg(long, value_name = "DIR")]
-        client: Option<PathBuf>,
-        /// Keep hash trees here from one start to the next; a folder for this site alone.
-        #[arg(long, value_name = "DIR")]
-        cache: Option<PathBuf>,
-        /// A STUN or TURN server that visitors use to find a way to each other.
-        #[arg(long, value_name = "URL")]
-        ice: Vec<String>,
-        #[command(flatten)]
-        listed: Listed,
-    },
+    Serve(Box<Serve>),
     /// Write the manifest into a site's folder, for hosting it anywhere.
     Manifest {
         /// The folder of the site.
@@ -58,6 +39,8 @@ enum Command {
         #[command(flatten)]
         listed: Listed,
     },
+    /// Print every setting with its default, as a file to begin from.
+    Config,
     /// Write the client files, for hosting them anywhere.
     Client {
         /// Where to.
@@ -66,14 +49,71 @@ enum Command {
     },
 }
 
+/// What is not given here comes from the environment, the file, or is as `fugitive config` says.
+#[derive(Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Serve {
+    /// The configuration; SIGHUP reads it again.
+    #[arg(long, value_name = "FILE", env = "FUGITIVE_CONFIG")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// Any setting, as in the file: `limits.peers-per-address=50`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    #[serde(skip)]
+    set: Vec<String>,
+    /// The folder of the site.
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<PathBuf>,
+    /// Where to listen; port 0 takes any that is free.
+    #[arg(long, value_name = "ADDR:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// One line a request, in Common Log Format, with the bytes that went out.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_log: Option<PathBuf>,
+    /// Client files from this folder, not from the binary.
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<PathBuf>,
+    /// Keep hash trees here from one start to the next; a folder for this site alone.
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<PathBuf>,
+    /// A STUN or TURN server that visitors use to find a way to each other.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_servers")]
+    ice: Vec<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    listed: Listed,
+}
+
+fn as_servers<S: Serializer>(urls: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(urls.iter().map(|url| IceServer {
+        urls: vec![url.clone()],
+        username: None,
+        credential: None,
+    }))
+}
+
+impl Serve {
+    fn settings(&self) -> Result<Config, BadConfig> {
+        config::read(self.config.as_deref(), &self.set, self)
+    }
+}
+
 /// The manifest publishes the names of all files that it lists.
-#[derive(Args)]
+#[derive(Args, Serialize)]
 struct Listed {
     /// List only what matches.
     #[arg(long, value_name = "GLOB")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     include: Vec<String>,
     /// Never list what matches.
     #[arg(long, value_name = "GLOB")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     exclude: Vec<String>,
 }
 
@@ -88,46 +128,37 @@ impl Progress for Bar {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("FUGITIVE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+fn log(config: &Config) {
+    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+        .with_target(false);
+    match config.log_format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}
+
+fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Serve {
-            site,
-            listen,
-            access_log,
-            client,
-            cache,
-            ice,
-            listed,
-        } => {
-            let ice = ice.into_iter().map(|url| IceServer {
-                urls: vec![url],
-                username: None,
-                credential: None,
-            });
-            let config = Config {
-                site,
-                access_log,
-                client,
-                include: listed.include,
-                exclude: listed.exclude,
-                cache,
-                ice: ice.collect(),
-            };
+        Command::Serve(given) => {
+            let config = given.settings()?;
+            log(&config);
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(serve(config, listen))?;
+            runtime.block_on(serve(config, *given))?;
             // A scan of a large site does not hold up the end.
             runtime.shutdown_timeout(Duration::from_millis(100));
             Ok(())
         }
+        Command::Config => {
+            print!("{}", config::REFERENCE);
+            Ok(())
+        }
         Command::Manifest { dir, listed } => {
+            log(&config::read(None, &[], BTreeMap::<(), ()>::new())?);
             let rules = Rules::new(&listed.include, &listed.exclude)?;
             let style = "{bar:40} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}";
             let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(style)?);
@@ -154,15 +185,37 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-async fn serve(config: Config, listen: SocketAddr) -> anyhow::Result<()> {
+async fn serve(config: Config, given: Serve) -> anyhow::Result<()> {
+    let listen = config.listen;
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let stun = match config.stun {
+        Some(stun) => {
+            let socket = UdpSocket::bind(stun).await;
+            Some(socket.with_context(|| format!("cannot answer STUN on {stun}"))?)
+        }
+        None => None,
+    };
     let server = Server::open(config)?;
+    if let Some(stun) = stun {
+        server.stun(stun);
+    }
     println!("ready http://{address}/");
+    let reloaded = server.clone();
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            let read = given.settings().map_err(anyhow::Error::from);
+            match read.and_then(|config| Ok(reloaded.reload(&config)?)) {
+                Ok(()) => tracing::info!("configuration read again"),
+                Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
+            }
+        }
+    });
     server
         .run(listener, async move {
             tokio::select! {

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use fugitive_signal::{HEARTBEAT_SECONDS, IceServer, ToClient, ToServer};
+use fugitive_signal::{HEARTBEAT_SECONDS, ToClient, ToServer};
 use rand::{Rng, RngExt};
 
 use crate::ticket::{Id, Tickets};
@@ -121,7 +121,6 @@ struct Former {
 /// See the module.
 pub struct Matchmaker {
     tickets: Tickets,
-    ice: Vec<IceServer>,
     connections: HashMap<Conn, Connection>,
     peers: HashMap<Id, Peer>,
     sites: HashMap<Arc<str>, Site>,
@@ -129,11 +128,10 @@ pub struct Matchmaker {
 }
 
 impl Matchmaker {
-    /// With the key of the tickets and what is handed out for gathering candidates.
-    pub fn new(key: &[u8; 64], ice: Vec<IceServer>) -> Self {
+    /// With the key of the tickets.
+    pub fn new(key: &[u8; 64]) -> Self {
         Self {
             tickets: Tickets::new(key),
-            ice,
             connections: HashMap::new(),
             peers: HashMap::new(),
             sites: HashMap::new(),
@@ -341,7 +339,8 @@ impl Matchmaker {
         let welcome = ToClient::Welcome {
             id: id.to_string(),
             ticket: self.tickets.issue(id, &origin, now),
-            ice: self.ice.clone(),
+            // The driver knows them, and the date to which they are good.
+            ice: Vec::new(),
         };
         send(conn, welcome, out);
         let peers = self.offer(id, want, known, rng);
@@ -515,7 +514,7 @@ mod tests {
     impl Room {
         fn new() -> Self {
             Self {
-                matchmaker: Matchmaker::new(&[9; 64], Vec::new()),
+                matchmaker: Matchmaker::new(&[9; 64]),
                 rng: StdRng::seed_from_u64(1),
                 now: 1_000_000,
                 next: 0,

@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -13,20 +12,24 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use fugitive_signal::{IceServer, MAX_MESSAGE, ToClient, ToServer};
+use arc_swap::ArcSwap;
+use fugitive_signal::{MAX_MESSAGE, ToClient, ToServer};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use warp::{
     Filter, Rejection, Reply,
-    http::StatusCode,
     reply::Response,
     ws::{Message, WebSocket},
 };
 
 use crate::{
+    access::{Access, Refused},
+    address::Visitor,
     entity,
+    ice::Ice,
+    limits::Share,
     matchmaker::{Conn, Matchmaker, Output},
 };
 
@@ -38,8 +41,6 @@ const MESSAGE: usize = 64;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
-/// The longest `Origin`, in bytes.
-const LONGEST_ORIGIN: usize = 512;
 
 /// The way to one client.
 struct Outgoing {
@@ -47,7 +48,7 @@ struct Outgoing {
     waiting: Arc<AtomicUsize>,
     /// Ends both halves of the socket at once.
     cut: CancellationToken,
-    remote: SocketAddr,
+    remote: Visitor,
 }
 
 impl Outgoing {
@@ -62,6 +63,7 @@ impl Outgoing {
 struct State {
     matchmaker: Matchmaker,
     outgoing: HashMap<Conn, Outgoing>,
+    ice: Arc<Ice>,
     rng: StdRng,
     next: u64,
 }
@@ -76,13 +78,19 @@ pub struct Signalling {
 }
 
 impl Signalling {
-    /// Works until `end`.
-    pub fn new(ice: Vec<IceServer>, end: CancellationToken) -> Self {
+    /// Works until `end`. Without a secret for tickets, those of an earlier start are worth nothing.
+    pub fn new(ice: Ice, secret: Option<&str>, end: CancellationToken) -> Self {
         let mut rng = StdRng::from_rng(&mut rand::rng());
-        let key = rand::RngExt::random(&mut rng);
+        let mut key: [u8; 64] = rand::RngExt::random(&mut rng);
+        if let Some(secret) = secret {
+            let mut hasher = blake3::Hasher::new_derive_key("fugitive resume tickets");
+            hasher.update(secret.as_bytes());
+            hasher.finalize_xof().fill(&mut key);
+        }
         let state = State {
-            matchmaker: Matchmaker::new(&key, ice),
+            matchmaker: Matchmaker::new(&key),
             outgoing: HashMap::new(),
+            ice: Arc::new(ice),
             rng,
             next: 0,
         };
@@ -113,6 +121,11 @@ impl Signalling {
         self.with(|state, out| state.matchmaker.tell_all(&ToClient::Manifest {}, out));
     }
 
+    /// Clients that join from now on are told of these servers.
+    pub fn set_ice(&self, ice: Ice) {
+        self.lock().ice = Arc::new(ice);
+    }
+
     fn now(&self) -> u64 {
         (self.begun.1 + self.begun.0.elapsed()).as_millis() as u64
     }
@@ -130,7 +143,10 @@ impl Signalling {
         while !out.is_empty() {
             for output in std::mem::take(&mut out) {
                 match output {
-                    Output::Send { to, message } => {
+                    Output::Send { to, mut message } => {
+                        if let ToClient::Welcome { id, ice, .. } = &mut message {
+                            *ice = state.ice.servers(id, date());
+                        }
                         let message = Message::binary(fugitive_signal::encode(&message));
                         let sent = state
                             .outgoing
@@ -168,7 +184,7 @@ impl Signalling {
         });
     }
 
-    async fn serve(self, socket: WebSocket, origin: String, remote: SocketAddr) {
+    async fn serve(self, socket: WebSocket, origin: String, remote: Visitor, share: Share) {
         let (sink, mut stream) = socket.split();
         let (queue, to_send) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -203,6 +219,10 @@ impl Signalling {
                 None => break,
             };
             if message.is_close() {
+                break;
+            }
+            if let Err(why) = share.message() {
+                self.drop_client(conn, why);
                 break;
             }
             let now = self.now();
@@ -276,31 +296,52 @@ async fn write(
     }
 }
 
-/// Whether a handshake's `Origin` says within what to pair. Sandboxed frames and local files all say
-/// `null`, and would meet each other.
-fn is_origin(origin: &str) -> bool {
-    origin != "null" && !origin.is_empty() && origin.len() <= LONGEST_ORIGIN
-}
-
 /// The WebSocket. A handshake without `Origin` is refused: it says within what peers are paired.
 pub fn route(
     signalling: Signalling,
+    access: Arc<ArcSwap<Access>>,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    let token = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::path!("fugitive" / "signal")
         .and(warp::ws())
         .and(warp::header::optional::<String>("origin"))
-        .and(warp::ext::get::<SocketAddr>())
+        .and(token)
+        .and(warp::ext::get::<Visitor>())
         .map(
-            move |ws: warp::ws::Ws, origin: Option<String>, remote: SocketAddr| {
-                let signalling = signalling.clone();
-                match origin {
-                    Some(origin) if is_origin(&origin) => ws
-                        .max_message_size(MAX_MESSAGE)
-                        .max_frame_size(MAX_MESSAGE)
-                        .on_upgrade(move |socket| signalling.serve(socket, origin, remote))
-                        .into_response(),
-                    _ => entity::bare(StatusCode::FORBIDDEN),
+            move |ws: warp::ws::Ws, origin: Option<String>, query: String, remote: Visitor| {
+                let access = access.load();
+                let origin = origin.unwrap_or_default();
+                match access.admit(remote, &origin, token_in(&query)) {
+                    Ok(share) => {
+                        let signalling = signalling.clone();
+                        ws.max_message_size(MAX_MESSAGE)
+                            .max_frame_size(MAX_MESSAGE)
+                            .on_upgrade(move |socket| {
+                                signalling.serve(socket, origin, remote, share)
+                            })
+                            .into_response()
+                    }
+                    Err(refused) => {
+                        // Those who are too many have said so, once for many.
+                        if !matches!(refused, Refused::TooMany(_)) {
+                            tracing::info!("signal: refused {remote}: {refused}");
+                        }
+                        entity::bare(refused.status())
+                    }
                 }
             },
         )
+}
+
+/// Seconds since 1970 by the wall clock, which other machines go by.
+fn date() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+/// `token` of a query. A JWT needs no decoding.
+fn token_in(query: &str) -> Option<&str> {
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("token="))
 }

@@ -6,9 +6,12 @@
     reason = "what fails here is a test"
 )]
 
+mod access;
 mod access_log;
 mod binary;
+mod client;
 mod client_files;
+mod ice;
 mod manifest;
 mod running;
 mod signalling;

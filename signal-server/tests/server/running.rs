@@ -19,6 +19,8 @@ use tokio::{
 pub struct Running {
     pub address: SocketAddr,
     pub folder: TempDir,
+    pub server: Server,
+    pub config: Config,
 }
 
 /// Writes a file as one that has been there for a while.
@@ -59,9 +61,14 @@ impl Running {
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::open(config).unwrap();
-        tokio::spawn(server.run(listener, std::future::pending()));
-        Self { address, folder }
+        let server = Server::open(config.clone()).unwrap();
+        tokio::spawn(server.clone().run(listener, std::future::pending()));
+        Self {
+            address,
+            folder,
+            server,
+            config,
+        }
     }
 
     pub async fn start(files: &[(&str, &[u8])]) -> Self {

@@ -3,115 +3,15 @@
 use std::{fs, time::Duration};
 
 use fugitive_server::matchmaker::MOST_OFFERED;
-use fugitive_signal::{IceServer, MAX_MESSAGE, Signal, ToClient, ToServer, decode, encode};
-use futures_util::{SinkExt, StreamExt};
-use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Error, Message, client::IntoClientRequest},
+use fugitive_signal::{IceServer, MAX_MESSAGE, ToClient, ToServer, encode};
+use futures_util::SinkExt;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::{
+    client::{connect, description, join},
+    running::{Running, until},
 };
-
-use crate::running::{Running, until};
-
-struct Client {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    id: String,
-    ticket: String,
-    offered: Vec<String>,
-}
-
-async fn connect(server: &Running, origin: Option<&str>) -> Result<Client, Error> {
-    let url = format!("ws://{}/fugitive/signal", server.address);
-    let mut request = url.into_client_request().unwrap();
-    if let Some(origin) = origin {
-        let origin = origin.parse().unwrap();
-        request.headers_mut().insert("origin", origin);
-    }
-    let (socket, _) = connect_async(request).await?;
-    Ok(Client {
-        socket,
-        id: String::new(),
-        ticket: String::new(),
-        offered: Vec::new(),
-    })
-}
-
-async fn join(server: &Running, page: &str, want: u16, ticket: Option<String>) -> Client {
-    let mut client = connect(server, Some("https://site")).await.unwrap();
-    client
-        .say(&ToServer::Join {
-            version: fugitive_signal::VERSION,
-            page: page.into(),
-            want,
-            ticket,
-        })
-        .await;
-    match client.hear().await {
-        Some(ToClient::Welcome { id, ticket, .. }) => (client.id, client.ticket) = (id, ticket),
-        other => panic!("{other:?}"),
-    }
-    match client.hear().await {
-        Some(ToClient::Offered { peers }) => client.offered = peers,
-        other => panic!("{other:?}"),
-    }
-    client
-}
-
-fn description(sdp: &str) -> Signal {
-    Signal::Description {
-        kind: "offer".into(),
-        sdp: sdp.into(),
-    }
-}
-
-impl Client {
-    async fn say(&mut self, message: &ToServer) {
-        self.send(Message::binary(encode(message))).await;
-    }
-
-    async fn send(&mut self, message: Message) {
-        self.socket.send(message).await.unwrap();
-    }
-
-    /// The next message; `None` if the server closed.
-    async fn next(&mut self) -> Option<ToClient> {
-        match self.socket.next().await {
-            Some(Ok(Message::Binary(bytes))) => Some(decode(&bytes).unwrap()),
-            _ => None,
-        }
-    }
-
-    /// The next message that is not about the manifest, whose first edition comes at any time.
-    async fn hear(&mut self) -> Option<ToClient> {
-        let talk = async {
-            loop {
-                match self.next().await {
-                    Some(ToClient::Manifest {}) => {}
-                    other => return other,
-                }
-            }
-        };
-        let talk = timeout(Duration::from_secs(10), talk);
-        talk.await.expect("something within ten seconds")
-    }
-
-    /// Why the server closed.
-    async fn refused(mut self) -> String {
-        let mut last = String::new();
-        while let Some(message) = self.hear().await {
-            if let ToClient::Refused { why } = message {
-                last = why;
-            }
-        }
-        last
-    }
-
-    async fn silent(&mut self) -> bool {
-        timeout(Duration::from_millis(300), self.hear())
-            .await
-            .is_err()
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn second_visitor_is_offered_the_first_and_they_talk() {

@@ -1,0 +1,322 @@
+//! What an operator may set: one file, the environment, and flags, each over the one before.
+//!
+//! `fugitive.toml` beside this crate's manifest documents every key with its default; a test holds
+//! it to these types. Not here: what follows from a value.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use fugitive_signal::IceServer;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Every key with its default, as a file to begin from.
+pub const REFERENCE: &str = include_str!("../fugitive.toml");
+
+/// What to serve, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Where to listen; port 0 takes any that is free.
+    pub listen: SocketAddr,
+    /// The folder of the site.
+    pub site: PathBuf,
+    /// A file for one line a request, in Common Log Format.
+    pub access_log: Option<PathBuf>,
+    /// Client files from a folder, not from the binary.
+    pub client: Option<PathBuf>,
+    /// Globs: only these are listed in the manifest. Empty: all media.
+    pub include: Vec<String>,
+    /// Globs: these are never listed.
+    pub exclude: Vec<String>,
+    /// Where outboards are kept; one folder for one site. Else they are made anew at each start.
+    pub cache: Option<PathBuf>,
+    /// What clients are told for gathering candidates.
+    pub ice: Vec<IceServer>,
+    /// TURN servers that share a secret with us.
+    pub turn: Turn,
+    /// Where to answer STUN requests, by UDP.
+    pub stun: Option<SocketAddr>,
+    /// What is logged, as a filter of the `tracing` crate.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// Whether logs hold whole addresses of visitors.
+    pub log_addresses: bool,
+    /// Who may join.
+    pub access: Access,
+    /// How much one address or origin may take.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            site: PathBuf::new(),
+            access_log: None,
+            client: None,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            cache: None,
+            ice: Vec::new(),
+            turn: Turn::default(),
+            stun: None,
+            log: "info".into(),
+            log_format: LogFormat::Text,
+            log_addresses: false,
+            access: Access::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// TURN servers that share a secret with us (coturn: `use-auth-secret`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Turn {
+    /// Their `turn:` and `turns:` URLs.
+    pub urls: Vec<String>,
+    /// The secret.
+    pub secret: Option<String>,
+    /// How long a visitor may use what it was told.
+    pub seconds: u64,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            secret: None,
+            seconds: 6 * 60 * 60,
+        }
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Who may join.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Access {
+    /// Origins whose pages may join. Empty: all.
+    pub origins: Vec<String>,
+    /// Networks of proxies whose word is taken for the visitor's address.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which they say it; they must overwrite or extend it.
+    pub proxy_header: ProxyHeader,
+    /// Secret of join tokens that are signed by HMAC (HS256). With it, or a key, a token is needed.
+    pub token_secret: Option<String>,
+    /// PEM file of the public key of join tokens that are signed by Ed25519 (EdDSA).
+    pub token_key: Option<PathBuf>,
+    /// Secret of resume tickets. Servers that share it know each other's visitors; without it a
+    /// restarted server takes all for strangers.
+    pub ticket_secret: Option<String>,
+}
+
+/// Where a proxy says for whom it asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// How much one address (IPv6: one /64) or one origin may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Limits {
+    /// Peers that are connected at once from one address.
+    pub peers_per_address: usize,
+    /// Joins from one address.
+    pub joins_per_address: Rate,
+    /// Messages from one address.
+    pub messages_per_address: Rate,
+    /// Joins from pages of one origin.
+    pub joins_per_origin: Rate,
+    /// Messages from pages of one origin.
+    pub messages_per_origin: Rate,
+    /// Addresses that are not limited: a proxy in front that is not named as trusted would
+    /// otherwise be one visitor.
+    pub unlimited: Vec<IpNet>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let any = |address: [u8; 4], length| IpNet::new(address.into(), length).ok();
+        Self {
+            peers_per_address: 1000,
+            joins_per_address: Rate::new(20, 400),
+            messages_per_address: Rate::new(1000, 20_000),
+            joins_per_origin: Rate::new(0, 0),
+            messages_per_origin: Rate::new(0, 0),
+            unlimited: any([127, 0, 0, 0], 8)
+                .into_iter()
+                .chain(
+                    Some(std::net::Ipv6Addr::LOCALHOST)
+                        .map(|ip| IpNet::from(std::net::IpAddr::from(ip))),
+                )
+                .collect(),
+        }
+    }
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rate {
+    /// How many a second on and on; 0: no limit.
+    pub per_second: u32,
+    /// How many at once.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// So many a second, so many at once.
+    pub const fn new(per_second: u32, burst: u32) -> Self {
+        Self { per_second, burst }
+    }
+}
+
+/// A key that is not known, or a value that does not fit; says which, and where it stands.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration: {0}")]
+pub struct BadConfig(Box<figment::Error>);
+
+/// The file if there is one, over it the environment (`FUGITIVE_LIMITS__PEERS_PER_ADDRESS` is
+/// `limits.peers-per-address`), over it `set`, which are lines of TOML, over it `flags`.
+pub fn read(
+    file: Option<&std::path::Path>,
+    set: &[String],
+    flags: impl Serialize,
+) -> Result<Config, BadConfig> {
+    let mut figment = Figment::new();
+    if let Some(file) = file {
+        figment = figment.merge(Toml::file_exact(file));
+    }
+    let environment = Env::prefixed("FUGITIVE_")
+        .ignore(&["config"])
+        .map(|key| key.as_str().replace("__", ".").replace('_', "-").into());
+    figment = figment.merge(environment);
+    for line in set {
+        figment = figment.merge(Toml::string(&quoted(line)));
+    }
+    figment
+        .merge(Serialized::defaults(flags))
+        .extract()
+        .map_err(|error| BadConfig(error.into()))
+}
+
+/// `key=value` as TOML, whose strings need quotes that a shell would eat.
+fn quoted(line: &str) -> String {
+    match line.split_once('=') {
+        Some((key, value)) if line.parse::<toml::Table>().is_err() => {
+            format!("{key}={}", toml::Value::String(value.trim().into()))
+        }
+        _ => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn keys(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
+        let Value::Object(table) = value else {
+            found.insert(prefix.to_owned());
+            return;
+        };
+        for (key, value) in table {
+            let dot = if prefix.is_empty() { "" } else { "." };
+            keys(value, &format!("{prefix}{dot}{key}"), found);
+        }
+    }
+
+    fn keys_of(value: &Value) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        keys(value, "", &mut found);
+        found
+    }
+
+    /// The reference with the keys that have no default, which are in comments that begin with `#`
+    /// and no space.
+    fn whole_reference() -> String {
+        let lines = REFERENCE.lines().map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => rest,
+            _ => line,
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn reference_says_the_defaults() {
+        let said: Config = toml::from_str(REFERENCE).unwrap();
+        assert_eq!(said, Config::default());
+    }
+
+    #[test]
+    fn reference_names_every_key_and_no_other() {
+        let whole = whole_reference();
+        let read: Config = toml::from_str(&whole).unwrap();
+        let named: toml::Table = whole.parse().unwrap();
+        let named = keys_of(&serde_json::to_value(named).unwrap());
+        assert_eq!(named, keys_of(&serde_json::to_value(read).unwrap()));
+    }
+
+    #[test]
+    fn flags_go_over_settings_and_these_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f.toml");
+        std::fs::write(
+            &file,
+            "site = \"a\"\nlog = \"debug\"\nlog-addresses = true\n",
+        )
+        .unwrap();
+        let set = [
+            "site=b/c".to_owned(),
+            "limits.peers-per-address=7".to_owned(),
+        ];
+        let read = read(Some(&file), &set, json!({"site": "d"})).unwrap();
+        assert_eq!(read.site, PathBuf::from("d"));
+        assert_eq!(read.log, "debug");
+        assert!(read.log_addresses);
+        assert_eq!(read.limits.peers_per_address, 7);
+        assert_eq!(
+            read.limits.joins_per_address,
+            Limits::default().joins_per_address
+        );
+    }
+
+    #[test]
+    fn unknown_key_bad_value_and_missing_file_are_refused_by_name() {
+        let refused = |line: &str| {
+            read(None, &[line.to_owned()], json!({}))
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refused("limits.peers=7").contains("peers"));
+        assert!(refused("listen=here").contains("listen"));
+        let missing = std::path::Path::new("/nowhere.toml");
+        let error = read(Some(missing), &[], json!({})).unwrap_err();
+        assert!(error.to_string().contains("nowhere"));
+    }
+}
