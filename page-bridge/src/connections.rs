@@ -12,16 +12,16 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     rc::{Rc, Weak},
 };
 
 use fugitive_signal::{IceServer, PeerId, Signal};
 use gloo::{events::EventListener, timers::callback::Timeout};
+use js_sys::Array;
 use wasm_bindgen::{JsCast, JsValue, prelude::*};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
-    RtcConfiguration, RtcDataChannelInit, RtcIceCandidateInit, RtcPeerConnection,
+    RtcConfiguration, RtcDataChannelInit, RtcIceCandidateInit, RtcIceServer, RtcPeerConnection,
     RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType, RtcSessionDescriptionInit,
 };
 
@@ -54,11 +54,13 @@ pub struct Connections {
     host: Line,
     me: RefCell<PeerId>,
     configuration: RtcConfiguration,
-    links: RefCell<BTreeMap<PeerId, Link>>,
+    /// One to a peer. So few that a map would be the larger part.
+    links: RefCell<Vec<Link>>,
     last: Cell<LinkId>,
 }
 
 struct Link {
+    peer: PeerId,
     id: LinkId,
     connection: RtcPeerConnection,
     stage: Stage,
@@ -99,14 +101,12 @@ impl Connections {
     /// The signal server gave us this name and these servers; what is connected stays.
     pub fn joined(&self, me: PeerId, ice: &[IceServer]) {
         self.me.replace(me);
-        if let Ok(ice) = serde_wasm_bindgen::to_value(ice) {
-            self.configuration.set_ice_servers(&ice);
-        }
+        self.configuration.set_ice_servers(&ice_servers(ice));
     }
 
     /// Begins a connection by an offer, unless there is one.
     pub fn dial(self: &Rc<Self>, peer: PeerId) {
-        if self.links.borrow().contains_key(&peer) {
+        if self.find(&peer, |_| ()).is_some() {
             return;
         }
         let Some((link, connection)) = self.begin(&peer, Stage::Offering) else {
@@ -142,14 +142,14 @@ impl Connections {
 
     /// Looks for another way to a peer of which nothing is heard any more (an ICE restart).
     pub fn restart(self: &Rc<Self>, peer: &PeerId) {
-        let found = match self.links.borrow_mut().get_mut(peer) {
-            Some(link) if link.stage == Stage::Described => {
+        let begin = |link: &mut Link| {
+            let is_described = link.stage == Stage::Described;
+            is_described.then(|| {
                 link.stage = Stage::Offering;
-                Some((link.id, link.connection.clone()))
-            }
-            _ => None,
+                (link.id, link.connection.clone())
+            })
         };
-        let Some((link, connection)) = found else {
+        let Some((link, connection)) = self.find(peer, begin).flatten() else {
             return;
         };
         connection.unchecked_ref::<Restartable>().restart_ice();
@@ -164,15 +164,19 @@ impl Connections {
     /// The peer looks for another way. Of two restarts that cross, that of the greater id stands;
     /// the other one is rolled back by the browser.
     fn restarted(self: &Rc<Self>, from: PeerId, sdp: String) {
-        let found = match self.links.borrow_mut().get_mut(&from) {
-            Some(link) if link.stage == Stage::Offering && *self.me.borrow() > from => None,
-            Some(link) if link.deadline.is_none() && link.stage != Stage::Describing => {
+        let ours_stands = *self.me.borrow() > from;
+        let take = |link: &mut Link| {
+            let is_taken = match link.stage {
+                Stage::Offering => !ours_stands,
+                Stage::Describing => false,
+                Stage::Described => true,
+            };
+            (is_taken && link.deadline.is_none()).then(|| {
                 link.stage = Stage::Describing;
-                Some((link.id, link.connection.clone()))
-            }
-            _ => None,
+                (link.id, link.connection.clone())
+            })
         };
-        let Some((link, connection)) = found else {
+        let Some((link, connection)) = self.find(&from, take).flatten() else {
             return log::debug("a restart of no connection, or one that crossed ours");
         };
         let this = self.clone();
@@ -183,9 +187,8 @@ impl Connections {
 
     /// The peer left the server. If the connection stands it needs no server; else it never will.
     pub fn gone(&self, peer: &PeerId) {
-        let half = |link: &Link| link.deadline.is_some().then_some(link.id);
-        let link = self.links.borrow().get(peer).and_then(half);
-        if let Some(link) = link {
+        let half = |link: &mut Link| link.deadline.is_some().then_some(link.id);
+        if let Some(link) = self.find(peer, half).flatten() {
             self.end(peer, link);
         }
     }
@@ -198,9 +201,7 @@ impl Connections {
     /// The host has done with it.
     pub fn close(&self, peer: &PeerId, link: LinkId) {
         let mut links = self.links.borrow_mut();
-        if links.get(peer).is_some_and(|held| held.id == link) {
-            links.remove(peer);
-        }
+        links.retain(|held| held.id != link || held.peer != *peer);
     }
 
     /// Closes every connection.
@@ -209,12 +210,14 @@ impl Connections {
     }
 
     fn offered(self: &Rc<Self>, from: PeerId, sdp: String) {
-        let crossed = |link: &Link| link.stage == Stage::Offering;
-        if self.links.borrow().get(&from).is_some_and(crossed) && *self.me.borrow() > from {
+        // What has been open before is a restart of ours, and its peer begins anew.
+        let is_offering =
+            |link: &mut Link| link.stage == Stage::Offering && link.deadline.is_some();
+        if self.find(&from, is_offering) == Some(true) && *self.me.borrow() > from {
             return log::debug("offers crossed, ours stands");
         }
         // Closed before the new one is begun, so that a peer never holds two.
-        self.links.borrow_mut().remove(&from);
+        self.links.borrow_mut().retain(|link| link.peer != from);
         let Some((link, connection)) = self.begin(&from, Stage::Describing) else {
             return;
         };
@@ -236,14 +239,14 @@ impl Connections {
     }
 
     fn answered(self: &Rc<Self>, from: PeerId, sdp: String) {
-        let taken = match self.links.borrow_mut().get_mut(&from) {
-            Some(link) if link.stage == Stage::Offering => {
+        let take = |link: &mut Link| {
+            let is_offering = link.stage == Stage::Offering;
+            is_offering.then(|| {
                 link.stage = Stage::Describing;
-                Some((link.id, link.connection.clone()))
-            }
-            _ => None,
+                (link.id, link.connection.clone())
+            })
         };
-        let Some((link, connection)) = taken else {
+        let Some((link, connection)) = self.find(&from, take).flatten() else {
             return log::debug("an answer to no offer of ours");
         };
         let this = self.clone();
@@ -257,13 +260,13 @@ impl Connections {
 
     fn candidate(&self, from: &PeerId, candidate: RtcIceCandidateInit) {
         // A candidate for no connection is one of an attempt that is over.
-        if let Some(link) = self.links.borrow_mut().get_mut(from) {
+        self.find(from, |link| {
             if link.stage == Stage::Described {
                 add(&link.connection, candidate);
             } else if link.early.len() < MAX_EARLY {
                 link.early.push(candidate);
             }
-        }
+        });
     }
 
     /// A connection, its listeners and its channel, which goes to the host.
@@ -338,6 +341,7 @@ impl Connections {
             }
         });
         let link = Link {
+            peer: peer.clone(),
             id,
             connection: connection.clone(),
             stage,
@@ -345,7 +349,7 @@ impl Connections {
             deadline: Some(deadline),
             _listeners: listeners,
         };
-        self.links.borrow_mut().insert(peer.clone(), link);
+        self.links.borrow_mut().push(link);
         Ok(connection)
     }
 
@@ -447,16 +451,37 @@ impl Connections {
     }
 
     fn is_current(&self, peer: &PeerId, link: LinkId) -> bool {
-        let links = self.links.borrow();
-        links.get(peer).is_some_and(|held| held.id == link)
+        self.find(peer, |held| held.id) == Some(link)
     }
 
     fn with(&self, peer: &PeerId, link: LinkId, change: impl FnOnce(&mut Link)) {
-        let mut links = self.links.borrow_mut();
-        if let Some(held) = links.get_mut(peer).filter(|held| held.id == link) {
-            change(held);
-        }
+        self.find(peer, |held| {
+            if held.id == link {
+                change(held);
+            }
+        });
     }
+
+    fn find<T>(&self, peer: &PeerId, look: impl FnOnce(&mut Link) -> T) -> Option<T> {
+        let mut links = self.links.borrow_mut();
+        links.iter_mut().find(|link| link.peer == *peer).map(look)
+    }
+}
+
+fn ice_servers(servers: &[IceServer]) -> Array {
+    let each = servers.iter().map(|server| {
+        let ice = RtcIceServer::new();
+        let urls: Array = server.urls.iter().map(JsValue::from).collect();
+        ice.set_urls(&urls);
+        if let Some(username) = &server.username {
+            ice.set_username(username);
+        }
+        if let Some(credential) = &server.credential {
+            ice.set_credential(credential);
+        }
+        ice
+    });
+    each.collect()
 }
 
 /// Adds a candidate. One that does not fit belongs to an attempt that is over.
@@ -468,3 +493,6 @@ fn add(connection: &RtcPeerConnection, candidate: RtcIceCandidateInit) {
         }
     });
 }
+
+#[cfg(all(test, target_family = "wasm"))]
+mod tests;

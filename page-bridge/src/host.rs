@@ -6,7 +6,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
     rc::{Rc, Weak},
 };
 
@@ -76,9 +75,8 @@ struct Running {
     engine: RefCell<Engine>,
     window: Line,
     signalling: RefCell<Option<Rc<Signalling>>>,
-    channels: RefCell<BTreeMap<PeerId, Channel>>,
-    /// Sent to since the engine was last told what their channels have buffered.
-    sent_to: RefCell<BTreeSet<PeerId>>,
+    /// One to a peer. So few that a map would be the larger part.
+    channels: RefCell<Vec<Channel>>,
     ports: Ports,
     serve: Serve,
     /// What ports were last told of peers.
@@ -87,9 +85,12 @@ struct Running {
 }
 
 struct Channel {
+    peer: PeerId,
     link: LinkId,
     channel: RtcDataChannel,
     open: bool,
+    /// Something was sent since the engine was told how much it has buffered.
+    sent: bool,
     _listeners: [EventListener; 4],
 }
 
@@ -111,7 +112,6 @@ impl Running {
             window,
             signalling: RefCell::default(),
             channels: RefCell::default(),
-            sent_to: RefCell::default(),
             ports: Ports::default(),
             serve: Serve::default(),
             // As the engine begins: the signal server has not answered yet.
@@ -166,16 +166,36 @@ impl Running {
 
     fn carry_out(self: &Rc<Self>) {
         loop {
-            let output = self.engine.borrow_mut().poll();
-            if let Some(output) = output {
+            while let Some(output) = self.next() {
                 self.act(output);
-            } else if let Some(peer) = self.sent_to.borrow_mut().pop_first() {
-                self.tell_buffered(peer);
-            } else {
-                break;
+            }
+            match self.next_buffered() {
+                Some(buffered) => self.tell(buffered),
+                None => break,
             }
         }
         self.set_alarm();
+    }
+
+    fn next(&self) -> Option<Output> {
+        self.engine.borrow_mut().poll()
+    }
+
+    /// How much a channel has buffered that was sent to since the engine was last told.
+    fn next_buffered(&self) -> Option<Input> {
+        let mut channels = self.channels.borrow_mut();
+        let channel = channels.iter_mut().find(|channel| channel.sent)?;
+        channel.sent = false;
+        Some(Input::Buffered {
+            peer: channel.peer.clone(),
+            bytes: channel.channel.buffered_amount().into(),
+        })
+    }
+
+    fn to<T>(&self, peer: &PeerId, look: impl FnOnce(&mut Channel) -> T) -> Option<T> {
+        let mut channels = self.channels.borrow_mut();
+        let mut found = channels.iter_mut().filter(|channel| channel.peer == *peer);
+        found.next().map(look)
     }
 
     fn act(self: &Rc<Self>, output: Output) {
@@ -251,32 +271,16 @@ impl Running {
     }
 
     fn send(&self, peer: PeerId, bytes: &[u8]) {
-        let sent = match self.channels.borrow().get(&peer) {
-            Some(channel) => channel.channel.send_with_u8_array(bytes),
-            None => return,
-        };
-        match sent {
-            Ok(()) => {
-                self.sent_to.borrow_mut().insert(peer);
-            }
-            // Closing, and then its event follows, or so full that it is of no more use.
-            Err(error) => {
-                log::debug(&["not sent: ", &log::reason(&error)].concat());
-                self.hang_up(&peer);
-                self.tell(Input::Closed { peer });
-            }
-        }
-    }
-
-    fn tell_buffered(&self, peer: PeerId) {
-        let buffered = match self.channels.borrow().get(&peer) {
-            Some(channel) => channel.channel.buffered_amount(),
-            None => return,
-        };
-        self.tell(Input::Buffered {
-            peer,
-            bytes: buffered.into(),
+        let sent = self.to(&peer, |channel| {
+            channel.sent = true;
+            channel.channel.send_with_u8_array(bytes)
         });
+        // Closing, and then its event follows, or so full that it is of no more use.
+        if let Some(Err(error)) = sent {
+            log::debug(&["not sent: ", &log::reason(&error)].concat());
+            self.hang_up(&peer);
+            self.tell(Input::Closed { peer });
+        }
     }
 
     fn drop_peer(&self, peer: &PeerId, why: DropReason) {
@@ -290,11 +294,11 @@ impl Running {
 
     /// Closes our end of the channel and has the window close the connection.
     fn hang_up(&self, peer: &PeerId) {
-        let channel = self.channels.borrow_mut().remove(peer);
-        if let Some(channel) = channel {
+        if let Some(link) = self.to(peer, |channel| channel.link) {
+            self.channels.borrow_mut().retain(|held| held.link != link);
             self.say(&ToWindow::Close {
                 peer: peer.0.as_ref().into(),
-                link: channel.link,
+                link,
             });
         }
     }
@@ -350,7 +354,7 @@ impl Running {
                 this.message(peer, &event.unchecked_ref::<MessageEvent>().data());
             }),
             self.listen(&channel, &peer, "bufferedamountlow", |this, peer, _| {
-                this.tell_buffered(peer.clone());
+                this.to(peer, |channel| channel.sent = true);
                 this.carry_out();
             }),
             self.listen(&channel, &peer, "close", move |this, peer, _| {
@@ -358,14 +362,19 @@ impl Running {
             }),
         ];
         let is_open = channel.ready_state() == RtcDataChannelState::Open;
-        let taken = Channel {
+        let before = self.to(&peer, |before| before.open);
+        let mut channels = self.channels.borrow_mut();
+        channels.retain(|held| held.peer != peer);
+        channels.push(Channel {
+            peer: peer.clone(),
             link,
             channel,
             open: false,
+            sent: false,
             _listeners,
-        };
-        let before = self.channels.borrow_mut().insert(peer.clone(), taken);
-        if before.is_some_and(|before| before.open) {
+        });
+        drop(channels);
+        if before == Some(true) {
             self.handle(Input::Closed { peer: peer.clone() });
         }
         if is_open {
@@ -389,9 +398,11 @@ impl Running {
     }
 
     fn opened(self: &Rc<Self>, peer: &PeerId, link: LinkId) {
-        match self.channels.borrow_mut().get_mut(peer) {
-            Some(channel) if channel.link == link && !channel.open => channel.open = true,
-            _ => return,
+        let opens = |channel: &mut Channel| {
+            channel.link == link && !std::mem::replace(&mut channel.open, true)
+        };
+        if self.to(peer, opens) != Some(true) {
+            return;
         }
         self.say(&ToWindow::Opened {
             peer: peer.0.as_ref().into(),
@@ -412,7 +423,7 @@ impl Running {
 
     /// A connection ended, if no later one took its place.
     fn closed(self: &Rc<Self>, peer: &PeerId, link: LinkId) {
-        let held = self.channels.borrow().get(peer).map(|held| held.link);
+        let held = self.to(peer, |held| held.link);
         if held.is_some_and(|held| held != link) {
             return;
         }

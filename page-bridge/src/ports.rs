@@ -3,10 +3,7 @@
 //! Several may be there at once, of a worker and its successor. One whose instance was stopped is
 //! dead and says nothing, so the number is bounded and the oldest goes first.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-};
+use std::cell::{Cell, RefCell};
 
 use fugitive_core::port::{FromBridge, ToBridge, WantId};
 use gloo::events::EventListener;
@@ -24,16 +21,28 @@ const MAX_PORTS: usize = 4;
 /// Number of a port; a later one has a higher one.
 pub type PortId = u32;
 
-/// All ports, and which want of which port each want of the engine is.
+/// All ports, and which want of which port each want of the engine is. Both are few: a map would be
+/// the larger part.
 #[derive(Default)]
 pub struct Ports {
-    ports: RefCell<BTreeMap<PortId, Port>>,
+    /// The oldest first.
+    ports: RefCell<Vec<Port>>,
     last_port: Cell<PortId>,
-    wants: RefCell<BTreeMap<WantId, (PortId, WantId)>>,
+    wants: RefCell<Vec<Asked>>,
     last_want: Cell<WantId>,
 }
 
+#[derive(Clone, Copy)]
+struct Asked {
+    /// The engine's number.
+    engine: WantId,
+    port: PortId,
+    /// The port's number.
+    want: WantId,
+}
+
 struct Port {
+    id: PortId,
     port: MessagePort,
     _listeners: [EventListener; 2],
 }
@@ -41,6 +50,14 @@ struct Port {
 impl Drop for Port {
     fn drop(&mut self) {
         self.port.close();
+    }
+}
+
+impl Port {
+    fn post(&self, message: &FromBridge, buffer: Option<ArrayBuffer>) {
+        if let Err(error) = post(&self.port, message, buffer) {
+            log::warn(&["port: ", &log::reason(&error)].concat());
+        }
     }
 }
 
@@ -67,21 +84,22 @@ impl Ports {
         ];
         port.start();
         let mut ports = self.ports.borrow_mut();
-        ports.insert(id, Port { port, _listeners });
-        let oldest = ports.first_key_value().map(|(oldest, _)| *oldest);
+        ports.push(Port {
+            id,
+            port,
+            _listeners,
+        });
+        let oldest = ports.first().map(|port| port.id);
         (id, oldest.filter(|_| ports.len() > MAX_PORTS))
     }
 
     /// Lets a port go; its wants are nobody's any more and are to be cancelled.
     pub fn remove(&self, port: PortId) -> Vec<WantId> {
-        self.ports.borrow_mut().remove(&port);
-        let mut orphans = Vec::new();
-        self.wants.borrow_mut().retain(|want, (of, _)| {
-            if *of == port {
-                orphans.push(*want);
-            }
-            *of != port
-        });
+        self.ports.borrow_mut().retain(|held| held.id != port);
+        let mut wants = self.wants.borrow_mut();
+        let of_port = wants.iter().filter(|asked| asked.port == port);
+        let orphans = of_port.map(|asked| asked.engine).collect();
+        wants.retain(|asked| asked.port != port);
         orphans
     }
 
@@ -89,42 +107,46 @@ impl Ports {
     pub fn number(&self, port: PortId, want: WantId) -> WantId {
         let engine = self.last_want.get().wrapping_add(1);
         self.last_want.set(engine);
-        self.wants.borrow_mut().insert(engine, (port, want));
+        self.wants.borrow_mut().push(Asked { engine, port, want });
         engine
     }
 
     /// The engine's number for a want of this port that is under way.
     pub fn numbered(&self, port: PortId, want: WantId) -> Option<WantId> {
         let wants = self.wants.borrow();
-        let mut found = wants.iter().filter(|(_, whose)| **whose == (port, want));
-        found.next().map(|(engine, _)| *engine)
+        let mut found = wants
+            .iter()
+            .filter(|asked| asked.port == port && asked.want == want);
+        found.next().map(|asked| asked.engine)
     }
 
     /// Forgets a want that is over, and says whose it was.
     pub fn end(&self, engine: WantId) -> Option<(PortId, WantId)> {
-        self.wants.borrow_mut().remove(&engine)
+        let whose = self.whose(engine);
+        let mut wants = self.wants.borrow_mut();
+        wants.retain(|asked| asked.engine != engine);
+        whose
     }
 
     /// Whose want it is.
     pub fn whose(&self, engine: WantId) -> Option<(PortId, WantId)> {
-        self.wants.borrow().get(&engine).copied()
+        let wants = self.wants.borrow();
+        let asked = wants.iter().find(|asked| asked.engine == engine)?;
+        Some((asked.port, asked.want))
     }
 
     /// Says it to one, with bytes that are copied once, out of wasm, and then transferred.
     pub fn say(&self, port: PortId, message: &FromBridge, bytes: Option<&[u8]>) {
-        if let Some(port) = self.ports.borrow().get(&port) {
+        if let Some(port) = self.ports.borrow().iter().find(|held| held.id == port) {
             let buffer = bytes.map(|bytes| Uint8Array::from(bytes).buffer());
-            if let Err(error) = post(&port.port, message, buffer) {
-                log::warn(&["port: ", &log::reason(&error)].concat());
-            }
+            port.post(message, buffer);
         }
     }
 
     /// Says it to all.
     pub fn say_all(&self, message: &FromBridge) {
-        let ids: Vec<_> = self.ports.borrow().keys().copied().collect();
-        for id in ids {
-            self.say(id, message, None);
+        for port in &*self.ports.borrow() {
+            port.post(message, None);
         }
     }
 

@@ -202,9 +202,11 @@ fn delay(failures: u32, random: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
     use super::*;
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn delay_doubles_to_half_a_minute_and_is_spread_over_all_of_it() {
         assert_eq!(delay(0, 0.999), 499);
         assert_eq!(delay(3, 0.5), 2_000);

@@ -1,12 +1,13 @@
 //! What the window and the engine host say to each other.
 //!
-//! Each message is a JavaScript array: the message, then, where it carries one, the channel or port
-//! that is transferred. Between a window and its worker the array is posted; where both are in the
-//! window, `bridge.js` hands it over in a microtask. Both halves come out of one build, so there are
-//! no versions here.
+//! Each message is a JavaScript array: the message as bytes, then, where it carries one, the channel
+//! or port that is transferred. Between a window and its worker the array is posted; where both are
+//! in the window, `bridge.js` hands it over in a microtask. Both halves come out of one build, so
+//! there are no versions here.
 
+use fugitive_core::pack;
 use fugitive_signal::{IceServer, PeerId, Signal};
-use js_sys::{Array, Function};
+use js_sys::{Array, Function, Uint8Array};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -65,7 +66,10 @@ impl Line {
 
     /// Says it. Fails where the browser cannot transfer what lies beside, and then nothing was said.
     pub fn say<T: Serialize>(&self, message: &T, beside: Option<&JsValue>) -> Result<(), JsValue> {
-        let message = Array::of1(&serde_wasm_bindgen::to_value(message)?);
+        let mut bytes = Vec::new();
+        // Fails only for types that our messages do not have, and then nobody could read it.
+        let _ = pack::write(message, &mut bytes);
+        let message = Array::of1(&Uint8Array::from(&bytes[..]));
         let transfer = Array::new();
         if let Some(beside) = beside {
             message.push(beside);
@@ -80,6 +84,6 @@ impl Line {
 /// A message and what lies beside it; nothing if it is not from our other half.
 pub fn read<T: DeserializeOwned>(message: JsValue) -> Option<(T, JsValue)> {
     let parts = message.dyn_into::<Array>().ok()?;
-    let message = serde_wasm_bindgen::from_value(parts.get(0)).ok()?;
-    Some((message, parts.get(1)))
+    let bytes = parts.get(0).dyn_into::<Uint8Array>().ok()?.to_vec();
+    Some((pack::read(&bytes).ok()?, parts.get(1)))
 }
