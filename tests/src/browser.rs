@@ -93,7 +93,7 @@ impl Drop for Driver {
 /// One visitor.
 pub struct Visitor {
     driver: WebDriver,
-    _profile: TempDir,
+    profile: TempDir,
 }
 
 impl Visitor {
@@ -113,10 +113,7 @@ impl Visitor {
         capabilities.set("goog:loggingPrefs", json!({ "browser": "ALL" }))?;
         let driver = WebDriver::new(&driver.url, capabilities).await?;
         driver.set_script_timeout(PATIENCE).await?;
-        let visitor = Self {
-            driver,
-            _profile: profile,
-        };
+        let visitor = Self { driver, profile };
         visitor.before_scripts(RECORD).await?;
         Ok(visitor)
     }
@@ -196,6 +193,50 @@ impl Visitor {
                    const held = ({{ len, groups, shared }}) => shared && groups.length === 1 &&
                      groups[0][0] === 0 && groups[0][1] === Math.max(1, Math.ceil(len / 16384));
                    done(all.result.filter(held).length >= {count});
+                 }};
+               }};
+             }})"
+        ))
+        .await
+    }
+
+    /// Reads a resource until the store has all of it: what its writer can't keep up with is not
+    /// kept.
+    pub async fn fill(&self, path: &str, len: u64) -> Result<()> {
+        let read = format!("fugitive.fetch({})", json!(path));
+        for _ in 0..20 {
+            self.body_hash(&read).await?;
+            if self.runs(len).await? == [(0, len.div_ceil(16_384))] {
+                return Ok(());
+            }
+        }
+        bail!("{path} is never whole: {:?}", self.runs(len).await?)
+    }
+
+    /// Waits until the manifest has this path: a file that has just been written is not listed at
+    /// once.
+    pub async fn until_listed(&self, path: &str) -> Result<()> {
+        self.until(&format!(
+            "fugitive.fetch({}, {{ headers: {{ range: 'bytes=0-0' }} }})
+               .then((response) => response.headers.has('x-fugitive'))",
+            json!(path)
+        ))
+        .await
+    }
+
+    /// The runs of groups that the store holds of the content of this length.
+    pub async fn runs(&self, len: u64) -> Result<Vec<(u64, u64)>> {
+        self.eval(&format!(
+            "new Promise((done, failed) => {{
+               const opening = indexedDB.open('fugitive');
+               opening.onerror = failed;
+               opening.onsuccess = () => {{
+                 const database = opening.result;
+                 const all = database.transaction('contents').objectStore('contents').getAll();
+                 all.onerror = failed;
+                 all.onsuccess = () => {{
+                   database.close();
+                   done(all.result.find((content) => Number(content.len) === {len})?.groups ?? []);
                  }};
                }};
              }})"
@@ -325,6 +366,31 @@ impl Visitor {
     pub async fn close_tab(&self, to: thirtyfour::WindowHandle) -> Result<()> {
         self.driver.close_window().await?;
         Ok(self.driver.switch_to_window(to).await?)
+    }
+
+    /// What the browser's processes take that they share with no other, in bytes.
+    pub fn memory(&self) -> Result<u64> {
+        let profile = self.profile.path().display().to_string();
+        let mut total = 0;
+        for entry in std::fs::read_dir("/proc")? {
+            let folder = entry?.path();
+            // A process may end while it is looked at.
+            let Ok(command) = std::fs::read_to_string(folder.join("cmdline")) else {
+                continue;
+            };
+            if !command.contains(&profile) {
+                continue;
+            }
+            let Ok(rollup) = std::fs::read_to_string(folder.join("smaps_rollup")) else {
+                continue;
+            };
+            total += rollup
+                .lines()
+                .filter(|line| line.starts_with("Private_"))
+                .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+                .sum::<u64>();
+        }
+        Ok(total * 1024)
     }
 
     /// A picture of the page, PNG.

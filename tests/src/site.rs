@@ -22,15 +22,7 @@ impl Site {
     /// A gallery (`/`, `/again.html`), a video page (`/video.html`), and an empty page
     /// (`/empty.html`).
     pub fn new() -> Result<Self> {
-        let folder = TempDir::new()?;
-        let site = Self { folder };
-        for entry in fs::read_dir(media()?)? {
-            let entry = entry?;
-            fs::copy(
-                entry.path(),
-                site.path(&entry.file_name().to_string_lossy()),
-            )?;
-        }
+        let site = Self::copy(media()?)?;
         let images: String = (0..IMAGES)
             .map(|n| format!("<img id=i{n} src=/image{n}.jpg width=160 height=120>\n"))
             .collect();
@@ -41,6 +33,15 @@ impl Site {
             "video.html",
             "<video id=v src=/film.mp4 muted preload=auto width=320></video>",
         )?;
+        Ok(site)
+    }
+
+    /// A copy of a folder.
+    pub fn copy(from: &Path) -> Result<Self> {
+        let site = Self {
+            folder: TempDir::new()?,
+        };
+        copy(from, site.folder())?;
         Ok(site)
     }
 
@@ -67,6 +68,20 @@ impl Site {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir(&to)?;
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 /// Made once for all tests and kept in the target folder.

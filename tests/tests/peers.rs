@@ -81,39 +81,8 @@ async fn large_holder(
     visitor.before_scripts(&MEDDLE.replace("LIE", lie)).await?;
     visitor.goto(&origin.url("/window.html")).await?;
     visitor.until_controlled().await?;
-    fill(&visitor, path, len).await?;
+    visitor.fill(path, len).await?;
     Ok(visitor)
-}
-
-/// Reads a resource until the store has all of it; what its writer can't keep up with is not kept.
-async fn fill(visitor: &Visitor, path: &str, len: u64) -> Result<()> {
-    for _ in 0..20 {
-        visitor.body_hash(&ours(path)).await?;
-        if runs(visitor, len).await? == [(0, len.div_ceil(16_384))] {
-            return Ok(());
-        }
-    }
-    anyhow::bail!("{path} is never whole: {:?}", runs(visitor, len).await?)
-}
-
-/// The runs of groups that the store holds of the content of this length.
-async fn runs(visitor: &Visitor, len: u64) -> Result<Vec<(u64, u64)>> {
-    let script = format!(
-        "new Promise((done, failed) => {{
-           const opening = indexedDB.open('fugitive');
-           opening.onerror = failed;
-           opening.onsuccess = () => {{
-             const database = opening.result;
-             const all = database.transaction('contents').objectStore('contents').getAll();
-             all.onerror = failed;
-             all.onsuccess = () => {{
-               database.close();
-               done(all.result.find((content) => Number(content.len) === {len})?.groups ?? []);
-             }};
-           }};
-         }})"
-    );
-    visitor.eval(&script).await
 }
 
 /// A visitor who has been on a page without media and has a peer.
@@ -496,7 +465,7 @@ async fn page_whose_main_thread_is_busy_still_serves() -> Result<()> {
     let holder = Visitor::new(&driver).await?;
     holder.goto(&origin.url("/empty.html")).await?;
     holder.until_controlled().await?;
-    fill(&holder, "/film.mp4", len).await?;
+    holder.fill("/film.mp4", len).await?;
     for n in 0..2 * rounds {
         holder.body_hash(&ours(&format!("/small{n}.jpg"))).await?;
     }
@@ -554,12 +523,12 @@ async fn who_holds_only_the_middle_of_a_film_serves_that_middle() -> Result<()> 
     // The whole groups of it.
     let (start, end) = (3_000_000_u64.div_ceil(16_384), 5_000_000 / 16_384);
     for _ in 0..100 {
-        if runs(&first, len).await? == [(start, end)] {
+        if first.runs(len).await? == [(start, end)] {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(runs(&first, len).await?, [(start, end)]);
+    assert_eq!(first.runs(len).await?, [(start, end)]);
     assert!(!origin.requests(".mp4")?.is_empty());
 
     let second = newcomer(&driver, &origin).await?;

@@ -1,0 +1,22 @@
+//! `bench NAME`: what the project claims to be good at, beside a peer in the same run. Each prints
+//! readable lines as it goes and one JSON line last; none of them asserts a time.
+
+use anyhow::{Context, Result, bail};
+
+mod lighthouse;
+mod transfer;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match std::env::args().nth(1).as_deref() {
+        Some("transfer") => transfer::transfer().await,
+        Some("lighthouse") => lighthouse::lighthouse().await,
+        _ => bail!("usage: bench transfer|lighthouse"),
+    }
+}
+
+fn median(values: &mut [f64]) -> Result<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.get(values.len() / 2).context("no runs")?;
+    Ok((middle * 100.0).round() / 100.0)
+}
