@@ -1,0 +1,206 @@
+//! A page's bridge: what `page-bridge` does around the engine, with made-up channels.
+
+use fugitive_core::engine::{Config, Engine, Input, Output};
+use fugitive_signal::ToServer;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Time,
+    clock::mix,
+    people::Gives,
+    site::Content,
+    worker::Told,
+    world::{At, Event, Peers, World},
+};
+
+/// From the bridge to the worker, a little more than was measured in Chromium.
+const PORT: Time = 100;
+
+impl World<'_> {
+    /// By device, and by what the visitor gives.
+    pub(crate) fn config(&self, who: usize) -> Config {
+        let person = &self.people[who];
+        let mut config = if person.weak {
+            Config::weak()
+        } else {
+            Config::default()
+        };
+        let visitor = &self.visitors[who];
+        let cap = (self.workload.visits.upload_cap_mb * 1e6) as u64;
+        if person.gives == Gives::Nothing || visitor.loads || self.log.up[who] >= cap {
+            config.slots = 0;
+        }
+        config.seed = mix(mix(self.seed, who as u64), visitor.look as u64);
+        config
+    }
+
+    /// What the visitor gives may have changed.
+    pub(crate) fn reconfigure(&mut self, who: usize) {
+        let config = self.config(who);
+        self.tell(who, Input::Configure { config });
+    }
+
+    /// The page has all it asked for at first, or took too long: from now on it serves.
+    pub(crate) fn loaded(&mut self, at: At) {
+        if self.page(at).is_some() && self.visitors[at.who].loads {
+            self.visitors[at.who].loads = false;
+            self.reconfigure(at.who);
+        }
+    }
+
+    pub(crate) fn start_bridge(&mut self, at: At) {
+        let engine = Engine::new(self.config(at.who), self.ms());
+        let Some(page) = self.page(at) else { return };
+        page.engine = Some(engine);
+        let look = &self.people[at.who].looks[at.look];
+        let ids = self.site.pages[look.page].all();
+        let ids = ids.map(|content| self.site.content(content).id());
+        let context = Input::Context {
+            page: look.page as u64,
+            ids: ids.collect(),
+        };
+        self.tell(at.who, context);
+        self.tell_origin(at.who);
+        let held: Vec<Content> = self.visitors[at.who].store.keys().copied().collect();
+        for content in held {
+            self.tell_stored(at.who, content);
+        }
+        // TCP, TLS, and the upgrade.
+        let opens = 3 * 2 * self.way_to_server(at.who);
+        self.clock.after(opens, Event::Socket(at));
+        self.clock.after(PORT, Event::Peers(at, Peers::Coming));
+    }
+
+    /// Tells the engine what is held of a content, if the visitor would have others know.
+    pub(crate) fn tell_stored(&mut self, who: usize, content: Content) {
+        if self.gives(who) == Gives::Free {
+            return;
+        }
+        let Some(groups) = self.visitors[who].store.get(&content).cloned() else {
+            return;
+        };
+        let resource = self.site.content(content);
+        let (id, len) = (resource.id(), resource.len());
+        self.tell(who, Input::Stored { id, len, groups });
+    }
+
+    /// Does what the engine says, until it says nothing more.
+    pub(crate) fn carry_out(&mut self, who: usize) {
+        loop {
+            let Some(page) = self.visitors[who].page.as_mut() else {
+                return;
+            };
+            let Some(engine) = page.engine.as_mut() else {
+                return;
+            };
+            if let Some(output) = engine.poll() {
+                self.act(who, output);
+            } else if let Some(peer) = page.sent_to.pop_first() {
+                if let Some(bytes) = self.buffered(who, &peer) {
+                    let now = self.ms();
+                    let page = self.visitors[who].page.as_mut();
+                    if let Some(engine) = page.and_then(|page| page.engine.as_mut()) {
+                        engine.handle(Input::Buffered { peer, bytes }, now);
+                    }
+                }
+            } else {
+                break;
+            }
+        }
+        self.set_alarm(who);
+    }
+
+    fn act(&mut self, who: usize, output: Output) {
+        let at = self.here(who);
+        match output {
+            Output::Send { peer, bytes } => self.send(who, &peer, bytes),
+            // Whichever way its signals take is the engine's business.
+            Output::Dial { peer, .. } => self.dial(who, &peer),
+            // There is no other way where this one ends: what is silent here is gone.
+            Output::Restart { .. } => {}
+            Output::Signal { to, signal } => {
+                if let Ok(signal) = fugitive_signal::decode(&signal) {
+                    let to = to.0.to_string();
+                    self.say_to_server(who, ToServer::Signal { to, signal });
+                }
+            }
+            Output::Signalled { from, signal } => {
+                if let Ok(signal) = fugitive_signal::decode(&signal) {
+                    self.clock
+                        .after(PORT, Event::Signalled(at, from, Box::new(signal)));
+                }
+            }
+            Output::Drop { peer, why } => {
+                self.log.dropped(why);
+                self.hang_up(at, &peer, false);
+            }
+            Output::Deliver {
+                want,
+                offset,
+                bytes,
+                tier,
+            } => {
+                self.check(at, want, offset, &bytes);
+                let bytes = bytes.len() as u64;
+                let told = Told::Bytes {
+                    offset,
+                    bytes,
+                    tier,
+                };
+                self.clock.after(PORT, Event::Told(at, want, told));
+            }
+            Output::End { want } => self.clock.after(PORT, Event::Told(at, want, Told::End)),
+            Output::Failed { want, why } => {
+                self.log.failed(why);
+                self.clock.after(PORT, Event::Told(at, want, Told::Failed));
+            }
+            Output::Read {
+                ticket, id, groups, ..
+            } => {
+                let Some(content) = self.site.find(&id) else {
+                    return;
+                };
+                let lots = mix(self.seed ^ who as u64, u64::from(ticket));
+                let mut rng = ChaCha8Rng::seed_from_u64(lots);
+                let takes = self.workload.browser.read_ms.draw(&mut rng);
+                let event = Event::Read(at, ticket, content, groups);
+                self.clock.after((takes * 1e3) as Time, event);
+            }
+            Output::MorePeers { want } => self.say_to_server(who, ToServer::More { want }),
+            Output::Peers { open, coming } => {
+                let peers = match (open, coming) {
+                    (0, true) => Peers::Coming,
+                    (0, false) => Peers::None,
+                    _ => Peers::Here,
+                };
+                self.clock.after(PORT, Event::Peers(at, peers));
+            }
+        }
+    }
+
+    fn set_alarm(&mut self, who: usize) {
+        let (at, now) = (self.here(who), self.clock.now());
+        let Some(page) = self.visitors[who].page.as_mut() else {
+            return;
+        };
+        let wake = page.engine.as_ref().and_then(Engine::wake_at);
+        let Some(wake) = wake.map(|ms| (ms * 1_000).max(now + 1)) else {
+            return;
+        };
+        // One that rings early does no harm and is set again.
+        if page.wake.is_none_or(|set| set > wake) {
+            page.wake = Some(wake);
+            self.clock.at(wake, Event::Wake(at));
+        }
+    }
+
+    pub(crate) fn woken(&mut self, at: At) {
+        let now = self.clock.now();
+        let Some(page) = self.page(at) else { return };
+        if page.wake.is_some_and(|set| set <= now) {
+            page.wake = None;
+            self.tell(at.who, Input::Tick);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The swarm in virtual time: the very engine, hedge and matchmaker that visitors and the server run,
+//! and around them a model of everything else. One seed, one result, to the byte.
+//!
+//! [`workload`] says what is to be simulated, [`site`] and [`people`] draw it from the seed,
+//! [`world`] runs it on [`net`]'s links by [`clock`]'s events: [`signal`] is the signal server with
+//! its sockets, [`bridge`] a page's bridge, [`link`] what it has to others, [`worker`] the Service
+//! Worker and [`player`] a video element. [`measure`] adds up, [`bound`] tells what could have been
+//! reached, [`report`] and [`charts`] print and draw.
+
+#![warn(missing_docs)]
+
+pub mod bound;
+pub mod bridge;
+pub mod charts;
+pub mod clock;
+pub mod link;
+pub mod measure;
+pub mod net;
+pub mod parcel;
+pub mod people;
+pub mod player;
+pub mod report;
+pub mod signal;
+pub mod site;
+pub mod worker;
+pub mod workload;
+pub mod world;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{measure::Figures, site::Site, workload::Workload, world::World};
+
+/// Microseconds since the start of a run.
+pub type Time = u64;
+
+/// Runs a workload with so many visitors, with peers and, for comparison, without.
+pub fn run(
+    workload: &Workload,
+    peers: usize,
+    seed: u64,
+    progress: &mut dyn FnMut(&str),
+) -> Figures {
+    let site = Site::new(&workload.site, &mut ChaCha8Rng::seed_from_u64(seed));
+    let people = people::draw(workload, &site, peers, seed);
+    progress("origin only");
+    let alone = World::new(workload, &site, &people, seed, false).run(progress);
+    progress("with peers");
+    let together = World::new(workload, &site, &people, seed, true).run(progress);
+    progress("upper bound");
+    let bound = bound::bound(workload, &people, &alone);
+    Figures::new(workload, &site, &people, &alone, &together, bound)
+}

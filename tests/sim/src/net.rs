@@ -1,0 +1,463 @@
+//! Links: bytes take their time on a sender's uplink, on the way, and on the receiver's downlink.
+//!
+//! A pipe is one direction of a data channel, or the origin's warm connection to a visitor. It sends
+//! no more than its congestion window (slow start, halved by a loss), so that a short transfer costs
+//! the round trips that it costs in reality. Pipes share an uplink in turns, control messages first,
+//! as packets of several flows do. A downlink is a queue; who finds more in it than it buffers has
+//! lost a packet. A lost packet holds up what follows by a round trip: channels are ordered. A peer's
+//! window is halved by a loss and grows by a segment a round trip (RFC 9260, as browsers' SCTP); the
+//! origin's shrinks and grows about as CUBIC's (RFC 9438), which is in the origin's favour.
+
+use std::collections::VecDeque;
+
+use slotmap::{SlotMap, new_key_type};
+
+use crate::{
+    Time,
+    clock::{Clock, lot, mix},
+    world::{Event, FetchKey, Message},
+};
+
+new_key_type! {
+    /// A pipe.
+    pub struct PipeKey;
+}
+
+/// What is asked for in one go, in bytes: ten segments (RFC 6928), as SCTP stacks begin too.
+const FIRST_WINDOW: f64 = 12_000.0;
+const LARGEST_WINDOW: f64 = 4_000_000.0;
+const SEGMENT: f64 = 1_200.0;
+/// The largest piece that takes its turn at once.
+const PIECE: u64 = 32_768;
+/// A message up to this goes before pieces of others.
+const SMALL: u64 = 2_048;
+/// IP, UDP, DTLS and SCTP headers, or IP, TCP and TLS, on each byte.
+const PEER_OVERHEAD: f64 = 1.08;
+const ORIGIN_OVERHEAD: f64 = 1.04;
+
+/// What a pipe carries; made by the world.
+pub enum Parcel {
+    /// A message of a data channel; arrives whole.
+    Message(Message),
+    /// Bytes of a response; each piece arrives.
+    Body {
+        /// Whose.
+        of: FetchKey,
+        /// For its lots.
+        seed: u64,
+    },
+}
+
+struct Item {
+    left: u64,
+    sent: u64,
+    parcel: Parcel,
+}
+
+/// A piece on its way.
+pub struct Piece {
+    pipe: PipeKey,
+    size: u64,
+    lots: u64,
+    carries: Carries,
+}
+
+enum Carries {
+    Nothing,
+    Message(Message),
+    Body(FetchKey),
+}
+
+/// What happens on links.
+pub enum NetEvent {
+    /// The last bit left an uplink.
+    Left(usize, Piece),
+    /// It is at the downlink's queue.
+    Queued(Piece),
+    /// It is there.
+    There(Piece),
+    /// The sender knows.
+    Acknowledged(PipeKey, u64),
+}
+
+/// What the world hears of it.
+pub enum Note {
+    /// A message arrived.
+    Message(PipeKey, Message),
+    /// Bytes of a response arrived.
+    Body(FetchKey, u64),
+    /// A pipe has little left to send.
+    Low(PipeKey),
+}
+
+/// A visitor's connection to the Internet.
+struct Node {
+    /// Bytes per microsecond.
+    up: f64,
+    down: f64,
+    is_sending: bool,
+    small: VecDeque<PipeKey>,
+    bulk: VecDeque<PipeKey>,
+    down_free: Time,
+}
+
+struct Pipe {
+    /// The origin has no uplink to share.
+    from: Option<usize>,
+    to: usize,
+    way: Time,
+    loss: f64,
+    seed: u64,
+    window: f64,
+    threshold: f64,
+    in_flight: u64,
+    cut_at: Time,
+    queue: VecDeque<Item>,
+    unsent: u64,
+    is_listed: bool,
+    is_full: bool,
+    is_silent: bool,
+    last_there: Time,
+    pieces: u64,
+}
+
+impl Pipe {
+    /// How much may be sent now.
+    fn next_size(&self) -> Option<u64> {
+        let item = self.queue.front()?;
+        let wanted = item.left.min(PIECE);
+        let room = (self.window as u64).saturating_sub(self.in_flight);
+        if self.in_flight == 0 || room >= wanted {
+            return Some(wanted.min((self.window as u64).max(1)));
+        }
+        // Silly small pieces are not worth an event.
+        (room as f64 >= (self.window / 2.0).min(wanted as f64 / 2.0)).then_some(room)
+    }
+
+    fn cut(&mut self, now: Time) {
+        if now >= self.cut_at + 2 * self.way {
+            self.cut_at = now;
+            let keeps = if self.from.is_some() { 0.5 } else { 0.7 };
+            self.threshold = (self.window * keeps).max(2.0 * SEGMENT);
+            self.window = self.threshold;
+        }
+    }
+}
+
+/// All links.
+pub struct Net {
+    nodes: Vec<Node>,
+    pipes: SlotMap<PipeKey, Pipe>,
+    buffer: Time,
+    jitter: f64,
+    low: u64,
+}
+
+impl Net {
+    /// Links that buffer for so long, with a mean jitter in microseconds; a pipe that has fewer than
+    /// `low` bytes to send is told of.
+    pub fn new(buffer: Time, jitter: f64, low: u64) -> Self {
+        Self {
+            nodes: Vec::new(),
+            pipes: SlotMap::with_key(),
+            buffer,
+            jitter,
+            low,
+        }
+    }
+
+    /// The next visitor's connection, in bytes per microsecond.
+    pub fn node(&mut self, up: f64, down: f64) {
+        self.nodes.push(Node {
+            up,
+            down,
+            is_sending: false,
+            small: VecDeque::new(),
+            bulk: VecDeque::new(),
+            down_free: 0,
+        });
+    }
+
+    /// A pipe from a visitor, or the origin, to a visitor.
+    pub fn pipe(
+        &mut self,
+        from: Option<usize>,
+        to: usize,
+        way: Time,
+        loss: f64,
+        seed: u64,
+    ) -> PipeKey {
+        self.pipes.insert(Pipe {
+            from,
+            to,
+            way,
+            loss,
+            seed,
+            window: FIRST_WINDOW,
+            threshold: LARGEST_WINDOW,
+            in_flight: 0,
+            cut_at: 0,
+            queue: VecDeque::new(),
+            unsent: 0,
+            is_listed: false,
+            is_full: false,
+            is_silent: false,
+            last_there: 0,
+            pieces: 0,
+        })
+    }
+
+    /// What is on it is lost.
+    pub fn close(&mut self, pipe: PipeKey) {
+        self.pipes.remove(pipe);
+    }
+
+    /// The receiver is gone and says nothing: what is sent is never acknowledged.
+    pub fn silence(&mut self, pipe: PipeKey) {
+        if let Some(pipe) = self.pipes.get_mut(pipe) {
+            pipe.is_silent = true;
+        }
+    }
+
+    /// Bytes that have not left yet.
+    pub fn unsent(&self, pipe: PipeKey) -> u64 {
+        self.pipes.get(pipe).map_or(0, |pipe| pipe.unsent)
+    }
+
+    /// One way.
+    pub fn way(&self, pipe: PipeKey) -> Time {
+        self.pipes.get(pipe).map_or(0, |pipe| pipe.way)
+    }
+
+    /// Puts something at the end of a pipe.
+    pub fn send(&mut self, key: PipeKey, size: u64, parcel: Parcel, clock: &mut Clock<Event>)
+    where
+        Event: From<NetEvent>,
+    {
+        let Some(pipe) = self.pipes.get_mut(key) else {
+            return;
+        };
+        pipe.unsent += size;
+        pipe.is_full |= pipe.unsent > self.low;
+        pipe.queue.push_back(Item {
+            left: size,
+            sent: 0,
+            parcel,
+        });
+        self.go_on(key, clock);
+    }
+
+    /// The origin's response goes on: more of it may be sent.
+    pub fn send_body(
+        &mut self,
+        key: PipeKey,
+        size: u64,
+        of: FetchKey,
+        seed: u64,
+        clock: &mut Clock<Event>,
+    ) where
+        Event: From<NetEvent>,
+    {
+        let Some(pipe) = self.pipes.get_mut(key) else {
+            return;
+        };
+        let same =
+            |item: &&mut Item| matches!(item.parcel, Parcel::Body { of: other, .. } if other == of);
+        if let Some(item) = pipe.queue.iter_mut().find(same) {
+            item.left += size;
+            pipe.unsent += size;
+            return;
+        }
+        self.send(key, size, Parcel::Body { of, seed }, clock);
+    }
+
+    /// The origin stops sending a response.
+    pub fn stop_body(&mut self, key: PipeKey, of: FetchKey) {
+        if let Some(pipe) = self.pipes.get_mut(key) {
+            pipe.queue.retain(
+                |item| !matches!(item.parcel, Parcel::Body { of: other, .. } if other == of),
+            );
+            pipe.unsent = pipe.queue.iter().map(|item| item.left).sum();
+        }
+    }
+
+    /// Something happened on a link.
+    pub fn happened(&mut self, event: NetEvent, clock: &mut Clock<Event>) -> Option<Note> {
+        match event {
+            NetEvent::Left(node, piece) => {
+                self.nodes[node].is_sending = false;
+                let key = piece.pipe;
+                self.fly(piece, clock);
+                self.pump(node, clock);
+                let pipe = self.pipes.get_mut(key)?;
+                let is_full = pipe.unsent > self.low;
+                (std::mem::replace(&mut pipe.is_full, is_full) && !is_full)
+                    .then_some(Note::Low(key))
+            }
+            NetEvent::Queued(piece) => {
+                let pipe = self.pipes.get_mut(piece.pipe)?;
+                let node = &mut self.nodes[pipe.to];
+                let now = clock.now();
+                let queued = node.down_free.saturating_sub(now);
+                if queued > self.buffer {
+                    pipe.cut(now);
+                }
+                let overhead = if pipe.from.is_some() {
+                    PEER_OVERHEAD
+                } else {
+                    ORIGIN_OVERHEAD
+                };
+                let takes = (piece.size as f64 * overhead / node.down) as Time;
+                node.down_free = node.down_free.max(now) + takes;
+                clock.at(node.down_free, NetEvent::There(piece).into());
+                None
+            }
+            NetEvent::There(piece) => {
+                let pipe = self.pipes.get(piece.pipe).filter(|pipe| !pipe.is_silent)?;
+                let known = NetEvent::Acknowledged(piece.pipe, piece.size);
+                clock.after(pipe.way, known.into());
+                match piece.carries {
+                    Carries::Nothing => None,
+                    Carries::Message(message) => Some(Note::Message(piece.pipe, message)),
+                    Carries::Body(of) => Some(Note::Body(of, piece.size)),
+                }
+            }
+            NetEvent::Acknowledged(key, size) => {
+                let pipe = self.pipes.get_mut(key)?;
+                pipe.in_flight -= size;
+                // A sender that does not fill its window does not learn that it may be larger.
+                let grows = if pipe.window < pipe.threshold {
+                    size as f64
+                } else {
+                    let segments = if pipe.from.is_some() { 1.0 } else { 2.0 };
+                    segments * SEGMENT * size as f64 / pipe.window
+                };
+                if pipe.in_flight + size + PIECE >= pipe.window as u64 / 2 {
+                    pipe.window = (pipe.window + grows).min(LARGEST_WINDOW);
+                }
+                self.go_on(key, clock);
+                None
+            }
+        }
+    }
+
+    /// The pipe may have something to send that it could not before.
+    fn go_on(&mut self, key: PipeKey, clock: &mut Clock<Event>) {
+        match self.pipes.get(key).map(|pipe| pipe.from) {
+            None => {}
+            Some(Some(node)) => {
+                self.list(key);
+                self.pump(node, clock);
+            }
+            Some(None) => {
+                while let Some(piece) = self.take(key) {
+                    self.fly(piece, clock);
+                }
+            }
+        }
+    }
+
+    /// Puts a pipe in line for its node's uplink.
+    fn list(&mut self, key: PipeKey) {
+        let Some(pipe) = self.pipes.get_mut(key) else {
+            return;
+        };
+        let (Some(node), Some(_), false) = (pipe.from, pipe.next_size(), pipe.is_listed) else {
+            return;
+        };
+        pipe.is_listed = true;
+        let is_small = pipe
+            .queue
+            .front()
+            .is_some_and(|item| item.sent == 0 && item.left <= SMALL);
+        let node = &mut self.nodes[node];
+        let line = if is_small {
+            &mut node.small
+        } else {
+            &mut node.bulk
+        };
+        line.push_back(key);
+    }
+
+    fn pump(&mut self, index: usize, clock: &mut Clock<Event>) {
+        while !self.nodes[index].is_sending {
+            let node = &mut self.nodes[index];
+            let Some(key) = node.small.pop_front().or_else(|| node.bulk.pop_front()) else {
+                return;
+            };
+            if let Some(pipe) = self.pipes.get_mut(key) {
+                pipe.is_listed = false;
+            }
+            let Some(piece) = self.take(key) else {
+                continue;
+            };
+            self.list(key);
+            let node = &mut self.nodes[index];
+            node.is_sending = true;
+            let takes = (piece.size as f64 * PEER_OVERHEAD / node.up) as Time;
+            clock.after(takes, NetEvent::Left(index, piece).into());
+        }
+    }
+
+    /// The next piece of a pipe, if its window allows one.
+    fn take(&mut self, key: PipeKey) -> Option<Piece> {
+        let pipe = self.pipes.get_mut(key)?;
+        let size = pipe.next_size()?;
+        let mut item = pipe.queue.pop_front()?;
+        pipe.pieces += 1;
+        let lots = match item.parcel {
+            Parcel::Message(_) => mix(pipe.seed, pipe.pieces),
+            Parcel::Body { seed, .. } => mix(seed, item.sent),
+        };
+        item.left -= size;
+        item.sent += size;
+        pipe.unsent -= size;
+        pipe.in_flight += size;
+        let carries = match (item.left, item.parcel) {
+            (0, Parcel::Message(message)) => Carries::Message(message),
+            (left, Parcel::Body { of, seed }) => {
+                // Responses take turns.
+                if left > 0 {
+                    pipe.queue.push_back(Item {
+                        left,
+                        sent: item.sent,
+                        parcel: Parcel::Body { of, seed },
+                    });
+                }
+                Carries::Body(of)
+            }
+            (left, parcel) => {
+                pipe.queue.push_front(Item {
+                    left,
+                    sent: item.sent,
+                    parcel,
+                });
+                Carries::Nothing
+            }
+        };
+        Some(Piece {
+            pipe: key,
+            size,
+            lots,
+            carries,
+        })
+    }
+
+    /// From the uplink to the downlink's queue.
+    fn fly(&mut self, piece: Piece, clock: &mut Clock<Event>) {
+        let Some(pipe) = self.pipes.get_mut(piece.pipe) else {
+            return;
+        };
+        let jitter = -(1.0 - lot(piece.lots, 0)).ln() * self.jitter;
+        let mut there = clock.now() + pipe.way + jitter as Time;
+        let packets = (piece.size as f64 / SEGMENT).ceil();
+        if lot(piece.lots, 1) < 1.0 - (1.0 - pipe.loss).powf(packets) {
+            there += 2 * pipe.way + 5_000;
+            pipe.cut(clock.now());
+        }
+        // Ordered: nothing overtakes.
+        there = there.max(pipe.last_there);
+        pipe.last_there = there;
+        clock.at(there, NetEvent::Queued(piece).into());
+    }
+}

@@ -1,0 +1,148 @@
+//! A video element: plays at a steady rate, reads a little ahead, and asks for the file in the
+//! parts that an open-ended range is answered in.
+
+use std::ops::Range;
+
+use fugitive_core::request::PART;
+
+use crate::{Time, site::Content, workload::Video};
+
+/// A player of one video.
+pub struct Player {
+    /// What it plays.
+    pub content: Content,
+    len: u64,
+    /// Bytes per microsecond.
+    rate: f64,
+    /// How far it reads ahead, in bytes.
+    ahead: u64,
+    /// The next byte to play.
+    head: f64,
+    /// The next byte to read.
+    read: u64,
+    /// One past the last byte that was asked for.
+    asked: u64,
+    plays: bool,
+    at: Time,
+    begun: Time,
+    /// From the start to the first picture.
+    pub startup: Option<Time>,
+    /// How often it stood still.
+    pub stalls: u32,
+    /// For how long.
+    pub stalled: Time,
+}
+
+impl Player {
+    /// Started now.
+    pub fn new(content: Content, len: u64, video: &Video, now: Time) -> Self {
+        let rate = len as f64 / (video.seconds * 1e6);
+        Self {
+            content,
+            len,
+            rate,
+            ahead: (video.ahead_s * 1e6 * rate).max(video.ahead_mb * 1e6) as u64,
+            head: 0.0,
+            read: 0,
+            asked: 0,
+            plays: false,
+            at: now,
+            begun: now,
+            startup: None,
+            stalls: 0,
+            stalled: 0,
+        }
+    }
+
+    /// Time went on.
+    pub fn plays(&mut self, now: Time) {
+        let passed = now - self.at;
+        self.at = now;
+        if self.plays {
+            self.head = (self.head + passed as f64 * self.rate).min(self.read as f64);
+            if self.head >= self.read as f64 && self.read < self.len {
+                self.plays = false;
+                self.stalls += 1;
+            }
+        } else if self.startup.is_some() {
+            self.stalled += passed;
+        }
+        // A second is enough to begin, or to go on.
+        let enough = (self.head + 1e6 * self.rate).min(self.len as f64);
+        if !self.plays && self.read as f64 >= enough {
+            self.plays = true;
+            self.startup.get_or_insert(now - self.begun);
+        }
+    }
+
+    /// Bytes up to here were read.
+    pub fn reads(&mut self, to: u64) {
+        self.read = self.read.max(to);
+    }
+
+    /// It reads no further for now.
+    pub fn limit(&self) -> u64 {
+        (self.head as u64 + self.ahead).min(self.len)
+    }
+
+    /// The next part, if it is time to ask for one: its number and bytes.
+    pub fn next_part(&mut self) -> Option<(u32, Range<u64>)> {
+        let wants = self.read >= self.asked && self.asked < self.limit();
+        wants.then(|| {
+            let start = self.asked;
+            self.asked = (start + PART).min(self.len);
+            ((start / PART) as u32, start..self.asked)
+        })
+    }
+
+    /// Nothing more is read.
+    pub fn ended(&self) -> bool {
+        self.head as u64 >= self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Dist;
+
+    fn player() -> Player {
+        let video = Video {
+            mb: 10.0,
+            seconds: 100.0,
+            start_s: Dist::Constant(0.0),
+            ahead_s: 10.0,
+            ahead_mb: 0.5,
+        };
+        Player::new(0, 10_000_000, &video, 0)
+    }
+
+    #[test]
+    fn player_reads_only_so_far_ahead_and_asks_part_by_part() {
+        let mut player = player();
+        assert_eq!(player.next_part(), Some((0, 0..PART)));
+        assert_eq!(player.next_part(), None);
+        assert_eq!(player.limit(), 1_000_000);
+        player.reads(1_000_000);
+        player.plays(1_000);
+        assert_eq!(player.startup, Some(1_000));
+        player.plays(5_001_000);
+        assert_eq!(player.limit(), 1_500_000);
+    }
+
+    #[test]
+    fn player_that_runs_dry_stands_still_until_it_has_a_second() {
+        let mut player = player();
+        player.reads(200_000);
+        player.plays(0);
+        player.plays(3_000_000);
+        assert_eq!(player.stalls, 1);
+        player.reads(250_000);
+        player.plays(4_000_000);
+        assert_eq!(player.stalled, 1_000_000);
+        player.reads(350_000);
+        player.plays(5_000_000);
+        player.plays(6_000_000);
+        assert_eq!((player.stalls, player.stalled), (1, 2_000_000));
+    }
+}

@@ -1,0 +1,173 @@
+//! The signal server: the very matchmaker behind sockets that take their time.
+
+use std::collections::BTreeMap;
+
+use fugitive_core::engine::Input;
+use fugitive_server::matchmaker::{Conn, Matchmaker, Output};
+use fugitive_signal::{HEARTBEAT_SECONDS, ToClient, ToServer, VERSION};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Time,
+    world::{At, Event, World},
+};
+
+/// All visitors are on one site.
+const ORIGIN: &str = "https://shop.example";
+const HEARTBEAT: Time = HEARTBEAT_SECONDS as Time * 1_000_000;
+
+/// The server's side.
+pub struct Server {
+    matchmaker: Matchmaker,
+    rng: ChaCha8Rng,
+    next: u64,
+    /// Who is at the other end.
+    conns: BTreeMap<Conn, At>,
+}
+
+impl Server {
+    /// Without clients.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            matchmaker: Matchmaker::new(&[7; 64]),
+            rng: ChaCha8Rng::seed_from_u64(seed ^ 0x5167),
+            next: 0,
+            conns: BTreeMap::new(),
+        }
+    }
+}
+
+impl World<'_> {
+    /// One way to the signal server.
+    pub(crate) fn way_to_server(&self, who: usize) -> Time {
+        let person = &self.people[who];
+        let world = &self.workload.world;
+        person.access + (world.between_ms[person.region][world.signal_region] * 1e3) as Time
+    }
+
+    /// The bridge's socket is open.
+    pub(crate) fn join(&mut self, at: At) {
+        if self.page(at).is_none() {
+            return;
+        }
+        self.server.next += 1;
+        let conn = Conn(self.server.next);
+        self.server.conns.insert(conn, at);
+        let now = self.ms();
+        self.server.matchmaker.open(conn, ORIGIN, now);
+        let page = self.people[at.who].looks[at.look].page;
+        let join = ToServer::Join {
+            version: VERSION,
+            page: self.site.pages[page].path.clone(),
+            want: self.config(at.who).target_peers as u16,
+            ticket: self.visitors[at.who].ticket.clone(),
+        };
+        if let Some(page) = self.page(at) {
+            page.conn = Some(conn);
+        }
+        self.say_to_server(at.who, join);
+        self.clock.after(HEARTBEAT, Event::Heartbeat(at));
+    }
+
+    /// Over the page's socket, if it has one.
+    pub(crate) fn say_to_server(&mut self, who: usize, message: ToServer) {
+        let way = self.way_to_server(who);
+        let page = self.visitors[who].page.as_ref();
+        if let Some(conn) = page.and_then(|page| page.conn) {
+            self.log.signalling(who);
+            self.clock
+                .after(way, Event::ToServer(conn, Box::new(message)));
+        }
+    }
+
+    pub(crate) fn heartbeat(&mut self, at: At) {
+        if self.page(at).is_some_and(|page| page.conn.is_some()) {
+            self.say_to_server(at.who, ToServer::Heartbeat {});
+            self.clock.after(HEARTBEAT, Event::Heartbeat(at));
+        }
+    }
+
+    /// The page goes; its socket with it.
+    pub(crate) fn close_socket(&mut self, at: At, silently: bool) {
+        let way = self.way_to_server(at.who);
+        if !silently {
+            self.say_to_server(at.who, ToServer::Leave {});
+        }
+        let conn = self.page(at).and_then(|page| page.conn.take());
+        if let Some(conn) = conn.filter(|_| !silently) {
+            self.clock.after(way, Event::SocketClosed(conn));
+        }
+    }
+
+    pub(crate) fn server_hears(&mut self, conn: Conn, message: ToServer) {
+        let (now, mut out) = (self.ms(), Vec::new());
+        let server = &mut self.server;
+        if server.matchmaker.heard(conn, now, &mut out) {
+            server
+                .matchmaker
+                .receive(conn, message, now, &mut server.rng, &mut out);
+        }
+        self.server_does(out);
+    }
+
+    pub(crate) fn server_loses(&mut self, conn: Conn) {
+        let (now, mut out) = (self.ms(), Vec::new());
+        self.server.conns.remove(&conn);
+        self.server.matchmaker.closed(conn, now, &mut out);
+        self.server_does(out);
+    }
+
+    pub(crate) fn server_ticks(&mut self) {
+        let (now, mut out) = (self.ms(), Vec::new());
+        self.server.matchmaker.tick(now, &mut out);
+        self.server_does(out);
+    }
+
+    fn server_does(&mut self, out: Vec<Output>) {
+        for output in out {
+            match output {
+                Output::Send { to, message } => {
+                    if let Some(at) = self.server.conns.get(&to).copied() {
+                        let way = self.way_to_server(at.who);
+                        self.log.signalling(at.who);
+                        let event = Event::ToClient(at, to, Box::new(message));
+                        self.clock.after(way, event);
+                    }
+                }
+                Output::Close { conn, .. } => {
+                    self.server.conns.remove(&conn);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn client_hears(&mut self, at: At, conn: Conn, message: ToClient) {
+        if self.page(at).is_none_or(|page| page.conn != Some(conn)) {
+            return;
+        }
+        match message {
+            ToClient::Welcome { id, ticket, .. } => {
+                let me = fugitive_core::engine::PeerId::from(id.as_str());
+                self.names.insert(me.clone(), at.who);
+                self.visitors[at.who].ticket = Some(ticket);
+                if let Some(page) = self.page(at) {
+                    page.me = Some(me.clone());
+                }
+                self.tell(at.who, Input::Welcome { me });
+            }
+            ToClient::Offered { peers } => {
+                let peers = peers.iter().map(|peer| peer.as_str().into()).collect();
+                self.tell(at.who, Input::Offered { peers });
+            }
+            ToClient::Gone { peer } => {
+                let peer = peer.as_str().into();
+                self.tell(at.who, Input::Gone { peer });
+            }
+            ToClient::Signal { from, signal } => {
+                self.signalled(at, &from.as_str().into(), signal);
+            }
+            ToClient::Manifest {} | ToClient::Refused { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Small runs of every workload: the same seed gives the same result, and the promises hold.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use fugitive_sim::{measure::Figures, run, workload::Workload};
+
+fn figures(name: &str, peers: usize, seed: u64) -> Figures {
+    let workload = Workload::load(name).unwrap();
+    run(&workload, peers, seed, &mut |_| {})
+}
+
+fn line(figures: &Figures) -> String {
+    serde_json::to_string(figures).unwrap()
+}
+
+#[test]
+fn same_seed_gives_the_same_result_to_the_byte_and_another_seed_another() {
+    let first = line(&figures("hostile", 40, 7));
+    assert_eq!(first, line(&figures("hostile", 40, 7)));
+    assert_ne!(first, line(&figures("hostile", 40, 8)));
+}
+
+#[test]
+fn charts_are_the_same_for_the_same_seed() {
+    let draw = |folder: &std::path::Path| {
+        let figures = figures("longtail", 30, 3);
+        fugitive_sim::charts::draw(&figures, folder).unwrap();
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        assert!(files.len() >= 6);
+        files
+            .iter()
+            .map(|path| std::fs::read(path).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    assert!(draw(folders[0].path()) == draw(folders[1].path()));
+}
+
+#[test]
+fn shop_takes_nothing_wrong_and_what_peers_have_comes_from_them() {
+    let figures = figures("shop", 100, 1);
+    assert_eq!(figures.wrong_bytes, 0);
+    assert!(figures.offload > 0.05, "{}", figures.offload);
+    assert!(figures.wasted <= 0.03, "{}", figures.wasted);
+    assert!(figures.offload <= figures.bound.reachable);
+}
+
+#[test]
+fn crowd_gets_the_video_from_each_other() {
+    let figures = figures("flash", 100, 1);
+    assert_eq!(figures.wrong_bytes, 0);
+    assert!(figures.offload > 0.5, "{}", figures.offload);
+}
+
+#[test]
+fn few_visitors_at_a_time_get_nothing_wrong() {
+    let figures = figures("longtail", 100, 1);
+    assert_eq!(figures.wrong_bytes, 0);
+    assert!(figures.peak_at_once < 20);
+}
+
+#[test]
+fn hostile_peers_are_dropped_and_nothing_of_theirs_is_accepted() {
+    let figures = figures("hostile", 100, 1);
+    assert_eq!(figures.wrong_bytes, 0);
+    let lied = figures.dropped.get("sent groups that do not verify");
+    assert!(lied.is_some_and(|lied| *lied > 0), "{:?}", figures.dropped);
+}
