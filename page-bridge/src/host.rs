@@ -10,7 +10,7 @@ use std::{
 };
 
 use fugitive_core::{
-    engine::{Config, DropReason, Engine, Input, Output, PeerId},
+    engine::{Config, DropReason, Engine, Input, LOW_WATER, Output, PeerId},
     port::{FromBridge, ToBridge},
 };
 use fugitive_signal::{ToClient, ToServer};
@@ -30,9 +30,6 @@ use crate::{
 
 /// A longer message is not even copied out of the browser. The engine's own limit is lower.
 const MAX_MESSAGE: u32 = 1 << 20;
-/// The engine is told that a channel drained when it has no more than this to send, in bytes: half
-/// of what the engine fills it to.
-const LOW_WATER: u32 = 512 << 10;
 
 #[wasm_bindgen]
 extern "C" {
@@ -286,8 +283,13 @@ impl Running {
     fn drop_peer(&self, peer: &PeerId, why: DropReason) {
         let line = ["peer dropped: ", &why.to_string()].concat();
         match why {
-            DropReason::Banned | DropReason::Full | DropReason::NeverOpened => log::debug(&line),
-            _ => log::warn(&line),
+            // Its own doing, and no accident.
+            DropReason::Lied
+            | DropReason::Unasked
+            | DropReason::Message(_)
+            | DropReason::Unreadable
+            | DropReason::Greedy => log::warn(&line),
+            _ => log::debug(&line),
         }
         self.hang_up(peer);
     }
@@ -345,7 +347,7 @@ impl Running {
     /// A connection was begun. It takes the place of an earlier one to the same peer.
     fn begun(self: &Rc<Self>, peer: PeerId, link: LinkId, channel: RtcDataChannel) {
         channel.set_binary_type(RtcDataChannelType::Arraybuffer);
-        channel.set_buffered_amount_low_threshold(LOW_WATER);
+        channel.set_buffered_amount_low_threshold(LOW_WATER as u32);
         let _listeners = [
             self.listen(&channel, &peer, "open", move |this, peer, _| {
                 this.opened(peer, link);

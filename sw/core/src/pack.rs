@@ -259,6 +259,10 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         }
     }
 
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, PackError> {
+        self.deserialize_bytes(visitor)
+    }
+
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, PackError> {
         if let Some((0xc0, rest)) = self.0.split_first() {
             self.0 = rest;
@@ -315,7 +319,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 f32 f64 char byte_buf unit unit_struct newtype_struct tuple_struct
+        i8 i16 i32 i64 f32 f64 char unit unit_struct newtype_struct tuple_struct
     }
 }
 

@@ -30,7 +30,7 @@ pub const CONTROL: u8 = 1;
 /// First byte of a group frame.
 pub const GROUPS: u8 = 2;
 /// The version that a peer states in its [`Message::Hello`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Groups in a frame as this version sends it: 64 KiB is where a data channel is at its best.
 pub const FRAME_GROUPS: u32 = 4;
 /// The largest control message that is read, in bytes.
@@ -38,6 +38,8 @@ pub const MAX_CONTROL: usize = 16 * 1024;
 /// The largest group frame that is read, in bytes.
 pub const MAX_FRAME: usize =
     HEADER + GROUPS_PER_BLOCK as usize * (4 + GROUP as usize) + MAX_PROOF_NODES * NODE;
+/// The largest signal that is relayed, in bytes.
+pub const MAX_SIGNAL: usize = 12 * 1024;
 /// More runs than this are not told in one answer.
 pub const MAX_RUNS: usize = 256;
 
@@ -100,6 +102,72 @@ pub enum Message {
     Gone {
         /// Number of the pull.
         pull: u32,
+    },
+    /// I am on the page that this is a keyed hash of: the key is who we two are.
+    Page {
+        /// The hash.
+        tag: u64,
+    },
+    /// What I hold of that page, and what not (see the engine's filters).
+    Filter {
+        /// A Bloom filter's words, little-endian.
+        #[serde(with = "serde_bytes")]
+        bits: Vec<u8>,
+    },
+    /// Bits of my filter that changed since.
+    Flips {
+        /// Numbers of bits.
+        bits: Vec<u32>,
+    },
+    /// I serve others now.
+    Later {
+        /// Number of the pull.
+        pull: u32,
+        /// Pull again after this many milliseconds.
+        retry: u32,
+    },
+    /// Do you, or do your peers, hold this?
+    Seek {
+        /// Number of the question.
+        ask: u32,
+        /// Which content.
+        id: ContentId,
+        /// Its whole length.
+        len: u64,
+    },
+    /// A peer of mine does.
+    Found {
+        /// Number of the question.
+        ask: u32,
+        /// Which one: dial it, and I relay your signals. If it is none, pull it from me.
+        #[serde(default)]
+        peer: Option<String>,
+    },
+    /// Introduce me to peers of yours.
+    More {
+        /// How many I would take.
+        want: u16,
+    },
+    /// These are peers of mine; I relay signals between you.
+    Meet {
+        /// Their ids.
+        peers: Vec<String>,
+    },
+    /// To be relayed to a peer of yours.
+    Signal {
+        /// To whom.
+        to: String,
+        /// As its driver reads it.
+        #[serde(with = "serde_bytes")]
+        signal: Vec<u8>,
+    },
+    /// Relayed from a peer of mine.
+    Signalled {
+        /// From whom.
+        from: String,
+        /// As its driver wrote it.
+        #[serde(with = "serde_bytes")]
+        signal: Vec<u8>,
     },
     /// To be answered with a pong at once.
     Ping {

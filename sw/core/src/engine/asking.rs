@@ -1,514 +1,582 @@
-//! The asking side: a want becomes asks, pulls, verified groups, bytes in order.
+//! The asking side: what is wanted, who is asked for it, what they answer.
+//!
+//! A peer whose filter says that it holds a content is pulled from without asking, one whose filter
+//! says that it does not is left in peace; the others are asked, the best few at once.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
+use std::ops::Range;
+
+use super::{
+    Engine, FailReason, Output, PeerId,
+    filter::Claim,
+    peers::{Peer, Stage},
+    pulse::GRACE,
+    runs,
 };
-
-use super::{DropReason, Engine, FailReason, Output, PeerId, peers::Peer, run_from};
 use crate::{
-    content::{ContentId, GROUP, GROUPS_PER_BLOCK, group_bytes, groups_of},
-    deflate::{Kept, inflate},
+    content::{ContentId, GROUP, group_count, groups_of},
     port::WantId,
-    tree,
-    wire::{Frame, MAX_RUNS, Message},
+    wire::{MAX_RUNS, Message},
 };
 
-/// An ask that is not answered within this counts as a no, in milliseconds.
+/// An ask that is not answered within this counts as a no, in milliseconds; a peer is given less
+/// where its round trips are known.
 const ASK_TIMEOUT: u64 = 1_000;
-/// A pull without a frame for this long goes to somebody else, in milliseconds.
-const PULL_TIMEOUT: u64 = 2_000;
+const MIN_ASK_TIMEOUT: u64 = 200;
 /// For how long a no is believed, in milliseconds.
 const LACK_FOR: u64 = 2_000;
 /// For how long a yes is believed, in milliseconds; a pull that finds it gone corrects it at once.
 const HAVE_FOR: u64 = 60_000;
+/// For how long a peer is believed that it can get it from one of its own, in milliseconds.
+const RELAY_FOR: u64 = 10_000;
+/// For how long a filter is not believed after it was wrong, in milliseconds.
+const WRONG_FOR: u64 = 20_000;
 /// Answers remembered for one peer.
-const MAX_ANSWERS: usize = 512;
-/// Stopped pulls remembered for one peer.
-const MAX_STOPPED: usize = 512;
+const MAX_ANSWERS: usize = 256;
 /// Peers asked at once.
 const MULTI_UNICAST: usize = 4;
+/// A peer that says it is busy is waited for no longer than this, in milliseconds.
+const BUSY_WAIT: u64 = 1_500;
+/// And not more often than this for one want.
+const MAX_BUSY: u32 = 4;
+/// Up to this length the first byte is what counts, and the last comes with it; in bytes.
+pub(super) const SMALL: u64 = 1 << 20;
 
 /// What a peer said of a content.
-pub(super) struct Answer {
-    /// Empty: it lacks it.
-    groups: Vec<(u32, u32)>,
-    until: u64,
+#[derive(Clone)]
+pub(super) enum Say {
+    Holds(Vec<(u32, u32)>),
+    /// One of its peers holds it, and it will pass it on.
+    Relays,
+    Lacks,
 }
 
-/// Groups that are on their way.
-pub(super) struct Pull {
-    want: WantId,
-    id: ContentId,
-    len: u64,
-    /// What has not come yet; frames come in order.
-    left: Range<u32>,
-    late_at: u64,
+/// Answers of one peer, sorted by content.
+#[derive(Default)]
+pub(super) struct Answers(Vec<(ContentId, Say, u64)>);
+
+impl Answers {
+    fn get(&self, id: &ContentId, now: u64) -> Option<&Say> {
+        let at = self.0.binary_search_by(|(held, ..)| held.cmp(id)).ok()?;
+        let (_, say, until) = self.0.get(at)?;
+        (*until > now).then_some(say)
+    }
+
+    fn put(&mut self, id: ContentId, say: Say, until: u64, now: u64) {
+        if self.0.len() >= MAX_ANSWERS {
+            self.0.retain(|(_, _, until)| *until > now);
+        }
+        if self.0.len() >= MAX_ANSWERS {
+            self.0.clear();
+        }
+        match self.0.binary_search_by(|(held, ..)| held.cmp(&id)) {
+            Ok(at) => self.0[at] = (id, say, until),
+            Err(at) => self.0.insert(at, (id, say, until)),
+        }
+    }
+}
+
+/// What is known of a peer and a content.
+pub(super) enum Known<'a> {
+    /// These groups.
+    Groups(&'a [(u32, u32)]),
+    /// All of it.
+    All,
+    /// All of it, by way of another.
+    Relayed,
+    Nothing,
+    Unknown,
+}
+
+impl Known<'_> {
+    /// Up to where it can send from this group on.
+    pub(super) fn run_from(&self, group: u32, len: u64) -> Option<u32> {
+        match self {
+            Known::Groups(groups) => runs::run_from(groups, group),
+            Known::All | Known::Relayed => Some(group_count(len)).filter(|end| group < *end),
+            Known::Nothing | Known::Unknown => None,
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn knows(&self, id: &ContentId, now: u64) -> Known<'_> {
+        match self.answers.get(id, now) {
+            Some(Say::Holds(groups)) => Known::Groups(groups),
+            Some(Say::Relays) => Known::Relayed,
+            Some(Say::Lacks) => Known::Nothing,
+            None => match self.claims(id) {
+                Claim::Held => Known::All,
+                Claim::Lacked => Known::Nothing,
+                Claim::Unknown => Known::Unknown,
+            },
+        }
+    }
+}
+
+/// Who waits for a want.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum For {
+    /// The page.
+    Us,
+    /// The page, perhaps, later.
+    Later,
+    /// A peer, which pulled this by its number: these groups of a small content, of which it has no
+    /// other holder.
+    Peer {
+        peer: PeerId,
+        pull: u32,
+        groups: Range<u32>,
+    },
+}
+
+/// A question that is out, or was answered.
+pub(super) struct Asked {
+    pub ask: u32,
+    pub peer: PeerId,
+    /// Until when an answer is awaited; none came yet.
+    pub until: Option<u64>,
 }
 
 /// Bytes that somebody waits for.
 pub(super) struct Want {
-    id: ContentId,
-    len: u64,
-    bytes: Range<u64>,
-    credit: u64,
+    pub number: WantId,
+    pub whose: For,
+    pub id: ContentId,
+    pub len: u64,
+    pub bytes: Range<u64>,
+    pub credit: u64,
     /// The next byte to deliver.
-    at: u64,
+    pub at: u64,
     /// Groups that nobody has been asked to send yet, or whose sender failed.
-    open: BTreeSet<u32>,
-    /// Verified, but not their turn yet.
-    ready: BTreeMap<u32, Vec<u8>>,
-    /// Peers whose answer is awaited, and until when.
-    waiting: BTreeMap<PeerId, u64>,
+    pub open: Vec<Range<u32>>,
+    /// Groups that came, delivered or not.
+    pub have: Vec<Range<u32>>,
+    /// Verified, but not their turn yet: the first group, the bytes, the tier; in order.
+    pub ready: Vec<(u32, Vec<u8>, u8)>,
+    pub asked: Vec<Asked>,
     /// Peers that are not to be asked for this want again.
-    failed: BTreeSet<PeerId>,
-    delivered: bool,
+    pub failed: Vec<PeerId>,
+    /// How often peers said that they are busy.
+    pub busy: u32,
+    pub delivered: bool,
+    /// Groups may come twice.
+    pub doubled: bool,
+    /// When slow peers are looked for.
+    pub look_at: u64,
+    /// A search beyond our peers was made.
+    pub sought: bool,
+    /// Somebody who has it is being introduced, and until when that is waited for.
+    pub meets_until: u64,
 }
 
-impl Engine {
-    pub(super) fn want(
-        &mut self,
-        want: WantId,
+impl Want {
+    pub(super) fn new(
+        number: WantId,
+        whose: For,
         id: ContentId,
         len: u64,
         bytes: Range<u64>,
         credit: u64,
-    ) {
-        if bytes.is_empty() || bytes.end > len {
+    ) -> Self {
+        Self {
+            number,
+            whose,
+            id,
+            len,
+            open: vec![groups_of(bytes.clone())],
+            have: Vec::new(),
+            at: bytes.start,
+            bytes,
+            credit,
+            ready: Vec::new(),
+            asked: Vec::new(),
+            failed: Vec::new(),
+            busy: 0,
+            delivered: false,
+            doubled: false,
+            look_at: u64::MAX,
+            sought: false,
+            meets_until: 0,
+        }
+    }
+
+    pub(super) fn is_small(&self) -> bool {
+        self.len <= SMALL
+    }
+
+    /// The first group that is open and credited.
+    pub(super) fn next_open(&self) -> Option<u32> {
+        let first = self.open.first()?.start;
+        (u64::from(first) * GROUP < self.credit).then_some(first)
+    }
+
+    fn awaits(&self, peer: &PeerId) -> bool {
+        let mut asked = self.asked.iter();
+        asked.any(|asked| asked.peer == *peer && asked.until.is_some())
+    }
+
+    pub(super) fn fails(&mut self, peer: &PeerId) {
+        if !self.failed.contains(peer) {
+            self.failed.push(peer.clone());
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn want_at(&self, number: WantId) -> Option<usize> {
+        self.wants.iter().position(|want| want.number == number)
+    }
+
+    pub(super) fn wanted(&mut self, number: WantId) -> Option<&mut Want> {
+        self.wants.iter_mut().find(|want| want.number == number)
+    }
+
+    pub(super) fn want(&mut self, want: Want) {
+        let number = want.number;
+        if want.bytes.is_empty() || want.bytes.end > want.len {
             return self.out.push_back(Output::Failed {
-                want,
+                want: number,
                 why: FailReason::Range,
             });
         }
-        let at = bytes.start;
-        self.wants.insert(
-            want,
-            Want {
-                id,
-                len,
-                open: groups_of(bytes.clone()).collect(),
-                bytes,
-                credit,
-                at,
-                ready: BTreeMap::new(),
-                waiting: BTreeMap::new(),
-                failed: BTreeSet::new(),
-                delivered: false,
-            },
-        );
-        self.pump(want);
+        if want.whose == For::Us && self.context.add(want.id) {
+            self.tell_soon();
+        }
+        self.wants.push(want);
+        self.pump(number);
     }
 
-    pub(super) fn credit(&mut self, want: WantId, to: u64) {
-        if let Some(wanted) = self.wants.get_mut(&want) {
-            wanted.credit = wanted.credit.max(to);
-            self.pump(want);
+    pub(super) fn credit(&mut self, number: WantId, to: u64) {
+        if let Some(want) = self.wanted(number) {
+            want.credit = want.credit.max(to);
+            self.pump(number);
         }
     }
 
-    pub(super) fn cancel(&mut self, want: WantId) {
-        self.wants.remove(&want);
-        self.asks.retain(|_, (asking, _)| *asking != want);
-        let stops: Vec<_> = self
-            .peers
-            .iter_mut()
-            .flat_map(|(id, peer)| {
-                let stop: Vec<_> = peer
-                    .pulls
-                    .extract_if(.., |_, pull| pull.want == want)
-                    .map(|(number, _)| number)
-                    .collect();
-                for &number in &stop {
-                    remember_stopped(peer, number);
+    /// Ends a want, and all that was begun for it.
+    pub(super) fn cancel(&mut self, number: WantId) {
+        let Some(at) = self.want_at(number) else {
+            return;
+        };
+        let want = self.wants.remove(at);
+        let mut stops = Vec::new();
+        for peer in &mut self.peers {
+            let before = stops.len();
+            peer.pulls.retain(|pull| {
+                if pull.want == number {
+                    stops.push((peer.id.clone(), pull.number));
                 }
-                stop.into_iter().map(|number| (id.clone(), number))
-            })
-            .collect();
+                pull.want != number
+            });
+            for (_, pull) in &stops[before..] {
+                super::pulling::remember(&mut peer.stopped, *pull);
+            }
+        }
+        for asked in want.asked {
+            // Who answered may keep us up to date, who searches may stop.
+            if !want.bytes.is_empty() && (asked.until.is_none() && want.len > SMALL || want.sought)
+            {
+                stops.push((asked.peer, asked.ask));
+            }
+        }
         for (peer, pull) in stops {
             self.send(&peer, &Message::Stop { pull });
         }
+        // What waited for nothing urgent to run.
+        if want.whose != For::Later && self.is_calm() {
+            self.pump_later();
+        }
     }
 
-    /// Asks the best few who have not said what they hold.
-    fn ask(&mut self, want: WantId) {
-        let Some(wanted) = self.wants.get(&want) else {
-            return;
-        };
-        let (id, now) = (wanted.id, self.now);
-        let knows = |peer: &Peer| peer.answers.get(&id).is_some_and(|a| a.until > now);
-        let free = MULTI_UNICAST.saturating_sub(wanted.waiting.len());
-        let mut unknown: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|(peer_id, peer)| {
-                peer.open
-                    && !knows(peer)
-                    && !wanted.failed.contains(*peer_id)
-                    && !wanted.waiting.contains_key(*peer_id)
-            })
-            .map(|(peer_id, peer)| (peer.pulls.len(), peer_id.clone()))
-            .collect();
-        unknown.sort();
-        for (_, peer) in unknown.into_iter().take(free) {
-            let ask = self.number();
-            self.asks.insert(ask, (want, peer.clone()));
-            if let Some(wanted) = self.wants.get_mut(&want) {
-                wanted.waiting.insert(peer.clone(), now + ASK_TIMEOUT);
-            }
-            self.send(&peer, &Message::Ask { ask, id });
+    /// Nothing urgent runs.
+    pub(super) fn is_calm(&self) -> bool {
+        self.wants.iter().all(|want| want.whose == For::Later)
+    }
+
+    fn pump_later(&mut self) {
+        let later = self.wants.iter().filter(|want| want.whose == For::Later);
+        let later: Vec<_> = later.map(|want| want.number).collect();
+        for want in later {
+            self.pump(want);
         }
     }
 
     /// Something changed that more than one want may profit or suffer from.
     pub(super) fn pump_all(&mut self) {
-        let wants: Vec<_> = self.wants.keys().copied().collect();
+        let open = self.wants.iter().filter(|want| want.next_open().is_some());
+        let wants: Vec<_> = open.map(|want| want.number).collect();
         for want in wants {
             self.pump(want);
         }
     }
 
-    fn fail(&mut self, want: WantId, why: FailReason) {
-        self.cancel(want);
-        self.out.push_back(Output::Failed { want, why });
-    }
-
-    fn answered(&mut self, from: &PeerId, ask: u32) -> Option<(WantId, ContentId)> {
-        // An answer to nothing is the echo of a want that was cancelled.
-        let (want, _) = self.asks.get(&ask).filter(|(_, asked)| asked == from)?;
-        let want = *want;
-        self.asks.remove(&ask);
-        let wanted = self.wants.get_mut(&want)?;
-        wanted.waiting.remove(from);
-        Some((want, wanted.id))
-    }
-
-    pub(super) fn have(&mut self, from: &PeerId, ask: u32, mut groups: Vec<(u32, u32)>) {
-        let Some((want, id)) = self.answered(from, ask) else {
+    fn fail(&mut self, number: WantId, why: FailReason) {
+        let Some(want) = self.wanted(number) else {
             return;
         };
-        groups.truncate(MAX_RUNS);
-        self.remember(from, id, groups, HAVE_FOR);
-        self.pump(want);
+        let whose = want.whose.clone();
+        self.cancel(number);
+        match whose {
+            For::Peer { peer, pull, .. } => self.send(&peer, &Message::Gone { pull }),
+            For::Us | For::Later => self.out.push_back(Output::Failed { want: number, why }),
+        }
     }
 
-    pub(super) fn lack(&mut self, from: &PeerId, ask: u32, retry: Option<u32>) {
-        let Some((want, id)) = self.answered(from, ask) else {
-            return;
+    /// Whether it is worth asking peers for this at all: not if even the best of them would be later
+    /// than the network, from which it then comes without a wait.
+    pub(super) fn is_worth(&self, want: &Want, peer: &Peer, trips: f64) -> bool {
+        let Some(origin) = self.origin else {
+            return true;
         };
-        let for_ms = retry.map_or(LACK_FOR, |ms| u64::from(ms).min(10_000));
-        self.remember(from, id, Vec::new(), for_ms);
-        self.pump(want);
+        if !want.is_small() || want.whose != For::Us {
+            return true;
+        }
+        let bytes = want.bytes.end - want.at;
+        let before = peer.on_way() * GROUP;
+        peer.pulse.finish(bytes + before, trips) <= origin.finish(bytes) + GRACE
     }
 
-    fn remember(&mut self, from: &PeerId, id: ContentId, groups: Vec<(u32, u32)>, for_ms: u64) {
-        let now = self.now;
-        if let Some(peer) = self.peers.get_mut(from) {
-            if peer.answers.len() >= MAX_ANSWERS {
-                peer.answers.retain(|_, answer| answer.until > now);
+    /// What a peer may be asked or pulled from for this want. What is fetched for a peer comes from
+    /// ours, not from theirs, and not from itself: or searches could go in circles.
+    pub(super) fn known_for<'a>(&self, want: &Want, peer: &'a Peer) -> Known<'a> {
+        let known = peer.knows(&want.id, self.now);
+        match &want.whose {
+            For::Peer { peer: asker, .. }
+                if *asker == peer.id || matches!(known, Known::Relayed) =>
+            {
+                Known::Nothing
             }
-            if peer.answers.len() >= MAX_ANSWERS {
-                peer.answers.clear();
-            }
-            let until = now + for_ms;
-            peer.answers.insert(id, Answer { groups, until });
+            _ => known,
         }
     }
 
     /// Pulls what may be pulled; ends or fails a want that has nothing left to hope for.
-    fn pump(&mut self, want: WantId) {
-        while self.pull_next(want) {}
-        let Some(wanted) = self.wants.get(&want) else {
+    pub(super) fn pump(&mut self, number: WantId) {
+        let Some(at) = self.want_at(number) else {
             return;
         };
-        let next = wanted.open.first().copied();
-        let credited = next.is_some_and(|group| u64::from(group) * GROUP < wanted.credit);
-        if !credited {
+        if self.wants[at].whose == For::Later && !self.is_calm() {
+            return;
+        }
+        while self.pull_next(number) {}
+        let Some(next) = self.wants[at].next_open() else {
             return; // All of it is on its way, or it waits for the page to read on.
-        }
-        if !self.peers.values().any(|peer| peer.open) {
+        };
+        if !self.peers.iter().any(|peer| peer.stage == Stage::Open) {
             if !self.coming() {
-                self.fail(want, FailReason::NoPeers);
+                self.fail(number, FailReason::NoPeers);
             }
             return;
         }
-        self.ask(want);
-        let Some(wanted) = self.wants.get(&want) else {
+        self.ask(at);
+        let want = &self.wants[at];
+        let mut pulls = self.peers.iter().flat_map(|peer| &peer.pulls);
+        if pulls.any(|pull| pull.want == number)
+            || want.asked.iter().any(|asked| asked.until.is_some())
+            || want.meets_until > self.now
+        {
             return;
-        };
-        let mut pulls = self.peers.values().flat_map(|peer| peer.pulls.values());
-        if pulls.any(|pull| pull.want == want) || !wanted.waiting.is_empty() {
-            return;
         }
-        let held_by_a_busy_peer = self.peers.iter().any(|(id, peer)| {
-            let answer = peer.answers.get(&wanted.id);
-            let holds = answer.zip(next).is_some_and(|(a, group)| {
-                a.until > self.now && run_from(&a.groups, group).is_some()
-            });
-            peer.open && holds && !wanted.failed.contains(id)
-        });
-        if !held_by_a_busy_peer {
-            let lost = wanted.delivered || !wanted.failed.is_empty();
-            self.fail(
-                want,
-                if lost {
-                    FailReason::Lost
-                } else {
-                    FailReason::NobodyHas
-                },
-            );
-        }
-    }
-
-    /// Assigns the first open run of groups to the least busy peer that holds it.
-    fn pull_next(&mut self, want: WantId) -> bool {
-        let now = self.now;
-        let window = self.config.window as usize;
-        // Wants share a peer's window, so that the first byte of a new one does not wait for the
-        // last of an old one.
-        let wants = self.wants.len().max(1);
-        let share = (window / wants).max(GROUPS_PER_BLOCK as usize);
-        let Some(wanted) = self.wants.get_mut(&want) else {
-            return false;
+        let mut why = if want.delivered || !want.failed.is_empty() {
+            FailReason::Lost
+        } else {
+            FailReason::NobodyHas
         };
-        let Some(&first) = wanted.open.first() else {
-            return false;
-        };
-        if u64::from(first) * GROUP >= wanted.credit {
-            return false;
-        }
-        let holder = self
-            .peers
-            .iter_mut()
-            .filter(|(id, peer)| peer.open && !wanted.failed.contains(*id))
-            .filter_map(|(id, peer)| {
-                let answer = peer.answers.get(&wanted.id).filter(|a| a.until > now)?;
-                let end = run_from(&answer.groups, first)?;
-                let mut on_way = 0;
-                let mut ours = 0;
-                for pull in peer.pulls.values() {
-                    on_way += pull.left.len();
-                    ours += if pull.want == want {
-                        pull.left.len()
-                    } else {
-                        0
-                    };
-                }
-                let has_room =
-                    ours < share && (on_way < window || ours == 0 && on_way < 2 * window);
-                has_room.then_some((on_way, id, end, peer))
-            })
-            .min_by_key(|(on_way, ..)| *on_way);
-        let Some((_, id, held_to, peer)) = holder else {
-            return false;
-        };
-        // A pull ends with its block, so that blocks of one content can come from several peers.
-        let block_end = (first / GROUPS_PER_BLOCK + 1).saturating_mul(GROUPS_PER_BLOCK);
-        let end = (first + 1..held_to.min(block_end))
-            .find(|group| !wanted.open.contains(group))
-            .unwrap_or(held_to.min(block_end));
-        for group in first..end {
-            wanted.open.remove(&group);
-        }
-        self.last_number = self.last_number.wrapping_add(1);
-        let pull = self.last_number;
-        peer.pulls.insert(
-            pull,
-            Pull {
-                want,
-                id: wanted.id,
-                len: wanted.len,
-                left: first..end,
-                late_at: now + PULL_TIMEOUT,
-            },
-        );
-        let message = Message::Pull {
-            pull,
-            id: wanted.id,
-            first,
-            count: end - first,
-        };
-        let id = id.clone();
-        self.send(&id, &message);
-        true
-    }
-
-    pub(super) fn groups_came(&mut self, from: &PeerId, frame: &Frame<'_>) {
-        let count = frame.groups.len() as u32;
-        let Some(peer) = self.peers.get_mut(from) else {
-            return;
-        };
-        let Some(pull) = peer.pulls.get_mut(&frame.pull) else {
-            if peer.stopped.contains(&frame.pull) {
-                self.totals.wasted += u64::from(count) * GROUP;
-                return;
-            }
-            return self.ban(from, DropReason::Unasked);
-        };
-        let run = frame.first..frame.first + count;
-        if run.start != pull.left.start || run.end > pull.left.end {
-            return self.ban(from, DropReason::Unasked);
-        }
-        let (id, len, want) = (pull.id, pull.len, pull.want);
-        let Some(bytes) = verified(&id, len, run.clone(), frame) else {
-            return self.ban(from, DropReason::Lied);
-        };
-        pull.left.start = run.end;
-        // A peer sends its pulls one after the other: all of them moved on.
-        let late_at = self.now + PULL_TIMEOUT;
-        for pull in peer.pulls.values_mut() {
-            pull.late_at = late_at;
-        }
-        peer.pulls.retain(|_, pull| !pull.left.is_empty());
-        self.totals.received += bytes.len() as u64;
-        if let Some(wanted) = self.wants.get_mut(&want) {
-            wanted.ready.insert(run.start, bytes);
-        }
-        self.deliver(want);
-        self.pump_all();
-    }
-
-    fn deliver(&mut self, want: WantId) {
-        let Some(wanted) = self.wants.get_mut(&want) else {
-            return;
-        };
-        while let Some(entry) = wanted.ready.first_entry() {
-            let from = u64::from(*entry.key()) * GROUP;
-            if from > wanted.at {
-                break;
-            }
-            let mut bytes = entry.remove();
-            bytes.truncate((wanted.bytes.end - from).min(bytes.len() as u64) as usize);
-            let skip = (wanted.at - from).min(bytes.len() as u64) as usize;
-            if skip > 0 {
-                bytes.drain(..skip);
-            }
-            if bytes.is_empty() {
+        for peer in &self.peers {
+            if peer.stage != Stage::Open || want.failed.contains(&peer.id) {
                 continue;
             }
-            let offset = wanted.at;
-            wanted.at += bytes.len() as u64;
-            wanted.delivered = true;
-            self.out.push_back(Output::Deliver {
-                want,
-                offset,
-                bytes,
-                tier: 1,
-            });
+            let known = self.known_for(want, peer);
+            let holds = known.run_from(next, want.len).is_some();
+            let is_unknown = matches!(known, Known::Unknown);
+            if !holds && !is_unknown {
+                continue;
+            }
+            if !self.is_worth(want, peer, if holds { 1.0 } else { 2.0 }) {
+                why = FailReason::Slower;
+            } else if peer.busy_until > self.now {
+                if want.busy < MAX_BUSY && peer.busy_until <= self.now + BUSY_WAIT {
+                    return; // It is free again soon.
+                }
+                why = FailReason::Busy;
+            } else if holds {
+                return; // Its window is full, or it is not the best to have it from.
+            }
         }
-        if wanted.at == wanted.bytes.end {
-            self.cancel(want);
-            self.out.push_back(Output::End { want });
+        if why == FailReason::NobodyHas {
+            if self.wants[at].sought {
+                self.seeks.ended(false);
+            } else if self.seek(at) {
+                return;
+            }
+        }
+        self.fail(number, why);
+    }
+
+    /// Asks the best few who have not said what they hold.
+    fn ask(&mut self, at: usize) {
+        let (want, now) = (&self.wants[at], self.now);
+        let awaited = want.asked.iter().filter(|asked| asked.until.is_some());
+        let free = MULTI_UNICAST.saturating_sub(awaited.count());
+        let mut unknown: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|peer| {
+                peer.stage == Stage::Open
+                    && peer.busy_until <= now
+                    && matches!(self.known_for(want, peer), Known::Unknown)
+                    && !want.failed.contains(&peer.id)
+                    && !want.awaits(&peer.id)
+                    && self.is_worth(want, peer, 2.0)
+            })
+            .map(|peer| {
+                (
+                    peer.pulse.finish(peer.on_way() * GROUP, 1.0) as u64,
+                    &peer.id,
+                )
+            })
+            .collect();
+        let mut chosen = Vec::new();
+        while chosen.len() < free
+            && let Some(best) = (0..unknown.len()).min_by_key(|at| unknown[*at])
+        {
+            chosen.push(unknown.swap_remove(best).1.clone());
+        }
+        for peer in chosen {
+            let (ask, id) = (self.number(), self.wants[at].id);
+            let until = Some(now + self.ask_timeout(&peer));
+            self.send(&peer, &Message::Ask { ask, id });
+            self.wants[at].asked.push(Asked { ask, peer, until });
         }
     }
 
-    /// The peer no longer has what it said it had.
-    pub(super) fn pull_gone(&mut self, from: &PeerId, number: u32) {
-        let Some(peer) = self.peers.get_mut(from) else {
-            return;
-        };
-        if let Some(pull) = peer.pulls.remove(&number) {
-            peer.answers.remove(&pull.id);
-            let want = pull.want;
-            self.reopen(from, pull);
-            self.pump(want);
+    pub(super) fn ask_timeout(&self, peer: &PeerId) -> u64 {
+        let peer = self.peers.iter().find(|known| known.id == *peer);
+        peer.map_or(ASK_TIMEOUT, |peer| {
+            let queued = peer.on_way() as f64 * GROUP as f64 / peer.pulse.rate();
+            ((2.0 * peer.pulse.rto() + queued) as u64).clamp(MIN_ASK_TIMEOUT, ASK_TIMEOUT)
+        })
+    }
+
+    /// Whose question this answers: a want's place, or nothing where it is over.
+    fn answered(&mut self, from: &PeerId, ask: u32) -> Option<usize> {
+        let is_it = |asked: &Asked| asked.ask == ask && asked.peer == *from;
+        let at = self
+            .wants
+            .iter()
+            .position(|want| want.asked.iter().any(is_it))?;
+        let asked = self.wants[at].asked.iter_mut().find(|asked| is_it(asked))?;
+        asked.until = None;
+        Some(at)
+    }
+
+    pub(super) fn have(&mut self, from: &PeerId, ask: u32, mut groups: Vec<(u32, u32)>) {
+        groups.truncate(MAX_RUNS);
+        groups.retain(|(start, end)| start < end);
+        if let Some(at) = self.answered(from, ask) {
+            let (number, id) = (self.wants[at].number, self.wants[at].id);
+            self.remember(from, id, Say::Holds(groups), HAVE_FOR);
+            return self.pump(number);
+        }
+        self.errand_answered(from, ask, Some(groups));
+    }
+
+    pub(super) fn relays(&mut self, from: &PeerId, ask: u32) {
+        if let Some(at) = self.answered(from, ask) {
+            let (number, id) = (self.wants[at].number, self.wants[at].id);
+            self.remember(from, id, Say::Relays, RELAY_FOR);
+            self.pump(number);
         }
     }
 
-    fn reopen(&mut self, from: &PeerId, pull: Pull) {
-        if let Some(wanted) = self.wants.get_mut(&pull.want) {
-            wanted.open.extend(pull.left);
-            wanted.failed.insert(from.clone());
+    pub(super) fn lack(&mut self, from: &PeerId, ask: u32) {
+        if let Some(at) = self.answered(from, ask) {
+            let (number, id) = (self.wants[at].number, self.wants[at].id);
+            self.remember(from, id, Say::Lacks, LACK_FOR);
+            return self.pump(number);
+        }
+        self.errand_answered(from, ask, None);
+    }
+
+    pub(super) fn is_busy(&mut self, from: &PeerId, retry: u32) {
+        let until = self.now + u64::from(retry).clamp(20, 10_000);
+        if let Some(peer) = self.peer(from) {
+            peer.busy_until = peer.busy_until.max(until);
         }
     }
 
-    /// What a lost peer owed goes to others.
-    pub(super) fn lost_peer(&mut self, id: &PeerId, peer: Peer) {
-        for pull in peer.pulls.into_values() {
-            self.reopen(id, pull);
+    pub(super) fn ask_refused(&mut self, from: &PeerId, ask: u32, retry: u32) {
+        self.is_busy(from, retry);
+        match self.answered(from, ask) {
+            Some(at) => {
+                self.wants[at].busy += 1;
+                self.pump(self.wants[at].number);
+            }
+            None => self.errand_answered(from, ask, None),
         }
-        for wanted in self.wants.values_mut() {
-            wanted.waiting.remove(id);
+    }
+
+    pub(super) fn remember(&mut self, from: &PeerId, id: ContentId, say: Say, for_ms: u64) {
+        let now = self.now;
+        if let Some(peer) = self.peer(from) {
+            peer.answers.put(id, say, now + for_ms, now);
         }
-        self.pump_all();
+    }
+
+    /// What it, or its filter, said was wrong.
+    pub(super) fn forget(&mut self, from: &PeerId, id: ContentId) {
+        self.remember(from, id, Say::Lacks, WRONG_FOR);
     }
 
     pub(super) fn asking_time(&mut self) {
         let now = self.now;
-        let mut late = Vec::new();
-        for (id, peer) in &mut self.peers {
-            let gone: Vec<_> = peer
-                .pulls
-                .extract_if(.., |_, pull| pull.late_at <= now)
-                .collect();
-            for (number, _) in &gone {
-                remember_stopped(peer, *number);
-            }
-            late.extend(
-                gone.into_iter()
-                    .map(|(number, pull)| (id.clone(), number, pull)),
-            );
-        }
-        let mut unanswered = false;
-        for wanted in self.wants.values_mut() {
-            let failed = &mut wanted.failed;
-            wanted.waiting.retain(|peer, until| {
-                if *until <= now {
-                    failed.insert(peer.clone());
-                    unanswered = true;
+        let mut changed = false;
+        for want in &mut self.wants {
+            for at in 0..want.asked.len() {
+                let asked = &mut want.asked[at];
+                if asked.until.is_some_and(|until| until <= now) {
+                    asked.until = None;
+                    changed = true;
+                    // Who searches in vain has answered for itself.
+                    if !want.sought {
+                        let peer = asked.peer.clone();
+                        want.fails(&peer);
+                    }
                 }
-                *until > now
-            });
+            }
+            if want.meets_until != 0 && want.meets_until <= now {
+                want.meets_until = 0;
+                changed = true;
+            }
         }
-        if late.is_empty() && !unanswered {
-            return;
+        for peer in &mut self.peers {
+            if peer.busy_until != 0 && peer.busy_until <= now {
+                peer.busy_until = 0;
+                changed = true;
+            }
         }
-        for (id, number, pull) in late {
-            self.send(&id, &Message::Stop { pull: number });
-            self.reopen(&id, pull);
+        if changed {
+            self.pump_all();
         }
-        self.pump_all();
     }
 
-    pub(super) fn asking_wake_at(&self) -> Option<u64> {
-        let pulls = self
-            .peers
-            .values()
-            .flat_map(|peer| peer.pulls.values().map(|pull| pull.late_at));
-        let asks = self
-            .wants
-            .values()
-            .flat_map(|wanted| wanted.waiting.values().copied());
-        pulls.chain(asks).min()
-    }
-}
-
-fn remember_stopped(peer: &mut Peer, pull: u32) {
-    if peer.stopped.len() >= MAX_STOPPED {
-        peer.stopped.pop_front();
-    }
-    peer.stopped.push_back(pull);
-}
-
-/// The bytes of a frame, inflated and verified, or nothing.
-fn verified(id: &ContentId, len: u64, run: Range<u32>, frame: &Frame<'_>) -> Option<Vec<u8>> {
-    if frame.proof.len() != tree::proof_len(len, &run) {
-        return None;
-    }
-    let covered = group_bytes(run.clone(), len);
-    let mut bytes = Vec::with_capacity((covered.end - covered.start) as usize);
-    for (group, (sent, deflated)) in run.clone().zip(&frame.groups) {
-        let covered = group_bytes(group..group + 1, len);
-        let group_len = (covered.end - covered.start) as usize;
-        if *deflated {
-            let kept = Kept {
-                bytes: sent.to_vec(),
-                deflated: true,
-            };
-            bytes.extend_from_slice(&inflate(kept, group_len).ok()?);
-        } else {
-            bytes.extend_from_slice(sent);
+    pub(super) fn asking_due(&self) -> u64 {
+        let mut due = u64::MAX;
+        for want in &self.wants {
+            for asked in &want.asked {
+                due = due.min(asked.until.unwrap_or(u64::MAX));
+            }
+            if want.meets_until != 0 {
+                due = due.min(want.meets_until);
+            }
         }
+        if !self.wants.is_empty() {
+            for peer in &self.peers {
+                if peer.busy_until != 0 {
+                    due = due.min(peer.busy_until);
+                }
+            }
+        }
+        due
     }
-    tree::verify(id, len, run, &bytes, frame.proof).ok()?;
-    Some(bytes)
 }

@@ -13,70 +13,97 @@
 //! yes, and who sends something that fails is dropped and not taken again.
 
 mod asking;
+mod beyond;
 mod events;
+mod filter;
+mod holdings;
 mod peers;
+mod pulling;
+mod pulse;
+mod runs;
 mod serving;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::{
-    content::ContentId,
-    port::WantId,
-    wire::{self, Incoming, Message},
-};
-use asking::Want;
+use crate::wire::{self, Incoming, Message};
+use asking::{For, Want};
+use beyond::{Errand, Found, Seeks, Via};
 pub use events::{Config, DropReason, FailReason, Input, Output, PeerId, Read, Totals};
-use peers::Peer;
+use filter::Context;
+use holdings::Holdings;
+use peers::{Lost, Peer};
+use pulse::Origin;
+pub use serving::LOW_WATER;
+use serving::Uplink;
 
 /// The engine; see the top of this file for how it is driven.
+///
+/// There are few peers and few wants, so they lie in plain lists.
 pub struct Engine {
     config: Config,
     now: u64,
     me: Option<PeerId>,
     /// Started, and the signal server has not answered yet.
     joining: bool,
-    peers: BTreeMap<PeerId, Peer>,
-    banned: BTreeSet<PeerId>,
-    wants: BTreeMap<WantId, Want>,
-    asks: BTreeMap<u32, (WantId, PeerId)>,
-    holdings: HashMap<ContentId, Holding>,
+    /// The signal server is there.
+    server: bool,
+    peers: Vec<Peer>,
+    /// The oldest first.
+    banned: VecDeque<PeerId>,
+    lost: Vec<Lost>,
+    wants: Vec<Want>,
+    holdings: Holdings,
+    context: Context,
+    origin: Option<Origin>,
+    uplink: Uplink,
+    errands: Vec<Errand>,
+    found: Vec<Found>,
+    vias: Vec<Via>,
+    seeks: Seeks,
+    rng: fastrand::Rng,
     out: VecDeque<Output>,
     told: (u32, bool),
     last_number: u32,
     more_at: u64,
+    more_wait: u64,
+    /// Asked for more, and nobody came of it yet.
+    more_asked: bool,
+    mix_at: u64,
+    due: u64,
     totals: Totals,
-}
-
-struct Holding {
-    len: u64,
-    groups: Vec<(u32, u32)>,
-}
-
-/// Whether sorted or unsorted runs contain a group, and up to where it goes on.
-fn run_from(runs: &[(u32, u32)], group: u32) -> Option<u32> {
-    runs.iter()
-        .find(|(start, end)| *start <= group && group < *end)
-        .map(|(_, end)| *end)
 }
 
 impl Engine {
     /// An engine without peers.
     pub fn new(config: Config, now: u64) -> Self {
         Self {
-            config,
             now,
             me: None,
             joining: true,
-            peers: BTreeMap::new(),
-            banned: BTreeSet::new(),
-            wants: BTreeMap::new(),
-            asks: BTreeMap::new(),
-            holdings: HashMap::new(),
+            server: false,
+            peers: Vec::new(),
+            banned: VecDeque::new(),
+            lost: Vec::new(),
+            wants: Vec::new(),
+            holdings: Holdings::default(),
+            context: Context::default(),
+            origin: None,
+            uplink: Uplink::new(now),
+            errands: Vec::new(),
+            found: Vec::new(),
+            vias: Vec::new(),
+            seeks: Seeks::new(now),
+            rng: fastrand::Rng::with_seed(config.seed),
             out: VecDeque::new(),
             told: (0, true),
             last_number: 0,
-            more_at: 0,
+            more_at: now,
+            more_wait: 0,
+            more_asked: false,
+            mix_at: now,
+            due: u64::MAX,
             totals: Totals::default(),
+            config,
         }
     }
 
@@ -93,28 +120,37 @@ impl Engine {
             Input::Frame { peer, bytes } => self.frame(&peer, &bytes),
             Input::Unreadable { peer } => self.ban(&peer, DropReason::Unreadable),
             Input::Buffered { peer, bytes } => self.buffered(&peer, bytes),
+            Input::Context { page, ids } => self.context(page, ids),
+            Input::Origin { first_byte, rate } => {
+                self.origin = Some(Origin {
+                    first_byte: first_byte.into(),
+                    rate: rate as f64 / 1000.0,
+                });
+            }
+            Input::Configure { config } => self.configure(config),
+            Input::Signal { to, signal } => self.signal(to, signal),
             Input::Want {
                 want,
                 id,
                 len,
                 bytes,
                 credit,
-            } => self.want(want, id, len, bytes, credit),
+            } => self.want(Want::new(want, For::Us, id, len, bytes, credit)),
+            Input::Prefetch { want, id, len } => {
+                self.want(Want::new(want, For::Later, id, len, 0..len, len));
+            }
             Input::Credit { want, to } => self.credit(want, to),
             Input::Cancel { want } => self.cancel(want),
-            Input::Stored { id, len, groups } => {
-                self.holdings.insert(id, Holding { len, groups });
-            }
-            Input::Dropped { id } => {
-                self.holdings.remove(&id);
-            }
+            Input::Stored { id, len, groups } => self.stored(id, len, groups),
+            Input::Dropped { id } => self.unstored(&id),
             Input::Read { ticket, read } => self.read(ticket, read),
-            Input::Signal { to, signal } => self.out.push_back(Output::Signal { to, signal }),
-            Input::Prefetch { want, id, len } => self.want(want, id, len, 0..len, len),
-            Input::Configure { config } => self.config = config,
-            Input::Context { .. } | Input::Origin { .. } | Input::Tick => {}
+            Input::Tick => {}
         }
-        self.time();
+        if self.due <= self.now {
+            self.time();
+        }
+        self.tell_peers();
+        self.due = self.next_due();
     }
 
     /// The next thing to do, until there is none.
@@ -124,10 +160,7 @@ impl Engine {
 
     /// When to hand in [`Input::Tick`] at the latest.
     pub fn wake_at(&self) -> Option<u64> {
-        [self.peers_wake_at(), self.asking_wake_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        (self.due < u64::MAX).then_some(self.due)
     }
 
     /// What went through the engine so far.
@@ -136,15 +169,35 @@ impl Engine {
     }
 
     fn time(&mut self) {
+        self.pulse_time();
         self.asking_time();
+        self.pulling_time();
+        self.serving_time();
+        self.beyond_time();
+        self.filter_time();
         self.peers_time();
-        self.tell_peers();
+    }
+
+    fn next_due(&self) -> u64 {
+        [
+            self.pulse_due(),
+            self.asking_due(),
+            self.pulling_due(),
+            self.serving_due(),
+            self.beyond_due(),
+            self.context.tell_at.unwrap_or(u64::MAX),
+            self.peers_due(),
+        ]
+        .into_iter()
+        .min()
+        .unwrap_or(u64::MAX)
     }
 
     fn frame(&mut self, from: &PeerId, bytes: &[u8]) {
-        if !self.peers.get(from).is_some_and(|peer| peer.open) {
+        let Some(at) = self.at(from).filter(|at| self.peers[*at].is_open()) else {
             return;
-        }
+        };
+        self.heard(at);
         match wire::decode(bytes) {
             Ok(Incoming::Groups(frame)) => self.groups_came(from, &frame),
             Ok(Incoming::Control(message)) => self.control(from, message),
@@ -155,13 +208,20 @@ impl Engine {
 
     fn control(&mut self, from: &PeerId, message: Message) {
         match message {
-            Message::Hello { .. } | Message::Pong { .. } => {}
+            Message::Hello { version } => self.hello(from, version),
             Message::Ping { nonce } => self.send(from, &Message::Pong { nonce }),
+            Message::Pong { nonce } => self.pong(from, nonce),
+            Message::Page { tag } => self.page(from, tag),
+            Message::Filter { bits } => self.filter(from, &bits),
+            Message::Flips { bits } => self.flips(from, &bits),
             Message::Have { ask, groups } => self.have(from, ask, groups),
-            Message::Lack { ask } => self.lack(from, ask, None),
-            Message::Busy { ask, retry } => self.lack(from, ask, Some(retry)),
+            Message::Lack { ask } => self.lack(from, ask),
+            Message::Busy { ask, retry } => self.ask_refused(from, ask, retry),
+            Message::Found { ask, peer } => self.found_by(from, ask, peer),
             Message::Gone { pull } => self.pull_gone(from, pull),
+            Message::Later { pull, retry } => self.pull_refused(from, pull, retry),
             Message::Ask { ask, id } => self.asked(from, ask, id),
+            Message::Seek { ask, id, len } => self.sought(from, ask, id, len),
             Message::Pull {
                 pull,
                 id,
@@ -169,6 +229,13 @@ impl Engine {
                 count,
             } => self.pulled(from, pull, id, first, count),
             Message::Stop { pull } => self.stopped(from, pull),
+            Message::More { want } => self.introduce(from, want),
+            Message::Meet { peers } => self.introduced(from, peers),
+            Message::Signal { to, signal } => self.relay_signal(from, &to, signal),
+            Message::Signalled {
+                from: other,
+                signal,
+            } => self.signalled(from, &other, signal),
         }
     }
 

@@ -1,179 +1,428 @@
-//! Connections: whom to dial, whom to take, whom to drop.
+//! Connections: whom to dial, whom to take, whom to drop, whom to come back to.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::{
     DropReason, Engine, Output, PeerId,
-    asking::{Answer, Pull},
+    asking::Answers,
+    filter::Filter,
+    holdings::Watch,
+    pulling::Pull,
+    pulse::{Bucket, Pulse},
     serving::Serving,
 };
-use crate::{
-    content::ContentId,
-    wire::{self, Message},
-};
+use crate::wire::{self, Message};
 
 /// A dialled peer that did not open within this is given up, in milliseconds.
 const DIAL_TIMEOUT: u64 = 15_000;
-/// The signal server is asked for more peers at most this often, in milliseconds.
+/// More peers are asked for at most this often, in milliseconds; where that brings nobody, each time
+/// half as often down to [`MORE_SELDOM`].
 const MORE_EVERY: u64 = 10_000;
+/// With fewer than the minimum, in milliseconds.
+const MORE_SOON: u64 = 2_000;
+const MORE_SELDOM: u64 = 80_000;
 /// Banned peers remembered; ids are random, so an attacker gains nothing by overflowing it.
 const MAX_BANNED: usize = 4096;
+/// Peers that are come back to.
+const MAX_LOST: usize = 16;
+/// How often that is tried.
+const MAX_TRIES: u32 = 4;
+/// The first wait is a random part of this, in milliseconds; it doubles.
+const FIRST_BACK_OFF: u64 = 500;
+/// A connection that stood for this long begins anew with its tries, in milliseconds.
+const STOOD: u64 = 30_000;
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Dialled,
+    Open,
+    /// Open, but nothing comes: not asked, and counted as no peer.
+    Suspect,
+}
 
 /// One peer, dialled or open.
 pub(super) struct Peer {
-    pub open: bool,
-    /// When it was dialled.
-    since: u64,
-    /// What it said it holds; bounded by [`super::asking`].
-    pub answers: HashMap<ContentId, Answer>,
-    /// What we pulled and it has not sent yet.
-    pub pulls: BTreeMap<u32, Pull>,
+    pub id: PeerId,
+    pub stage: Stage,
+    /// When it was dialled, or opened.
+    pub since: u64,
+    /// We called: so we call again.
+    dialled: bool,
+    tries: u32,
+    /// The server saw it leave.
+    left: bool,
+    /// What it speaks.
+    pub version: u32,
+    /// What it said it holds.
+    pub answers: Answers,
+    /// What it holds of the page that both are on.
+    pub filter: Option<Box<Filter>>,
+    /// It is on our page.
+    pub gets_filter: bool,
+    /// It said that it can't serve before then.
+    pub busy_until: u64,
+    /// What we pulled and it has not sent yet, in the order in which it was pulled.
+    pub pulls: Vec<Pull>,
     /// Pulls that we stopped, whose groups may still be on their way.
     pub stopped: VecDeque<u32>,
     /// The other direction.
     pub serving: Serving,
+    pub watched: Vec<Watch>,
+    pub pulse: Pulse,
+    /// Searches it may have us make, and signals it may have us relay.
+    pub errands: Bucket,
+    pub relays: Bucket,
+}
+
+/// A peer whose connection broke or did not come about.
+pub(super) struct Lost {
+    id: PeerId,
+    tries: u32,
+    at: u64,
 }
 
 impl Peer {
-    fn new(now: u64) -> Self {
+    fn new(id: PeerId, now: u64) -> Self {
         Self {
-            open: false,
+            id,
+            stage: Stage::Dialled,
             since: now,
-            answers: HashMap::new(),
-            pulls: BTreeMap::new(),
+            dialled: false,
+            tries: 0,
+            left: false,
+            version: 1,
+            answers: Answers::default(),
+            filter: None,
+            gets_filter: false,
+            busy_until: 0,
+            pulls: Vec::new(),
             stopped: VecDeque::new(),
             serving: Serving::new(now),
+            watched: Vec::new(),
+            pulse: Pulse::new(now),
+            errands: super::beyond::errands(now),
+            relays: super::beyond::relays(now),
         }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.stage != Stage::Dialled
+    }
+
+    /// Nothing goes on in either direction.
+    fn is_idle(&self) -> bool {
+        self.is_open() && self.pulls.is_empty() && self.serving.is_idle()
+    }
+
+    /// Of how much use the two are to each other: bytes either way in a second.
+    fn use_of(&self, now: u64) -> u64 {
+        (self.pulse.got + self.pulse.gave) * 1000 / (now - self.since.min(now) + 1_000)
     }
 }
 
 impl Engine {
+    pub(super) fn at(&self, id: &PeerId) -> Option<usize> {
+        self.peers.iter().position(|peer| peer.id == *id)
+    }
+
+    pub(super) fn peer(&mut self, id: &PeerId) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.id == *id)
+    }
+
     pub(super) fn welcome(&mut self, me: PeerId) {
         self.me = Some(me);
+        self.server = true;
+        // The join has asked for some.
         self.more_at = self.now + MORE_EVERY;
+        self.mix_at = self.later(self.config.mix.into());
+        for at in 0..self.peers.len() {
+            self.tell_page(at);
+        }
     }
 
     pub(super) fn offered(&mut self, peers: Vec<PeerId>) {
         self.joining = false;
         for peer in peers {
-            let known = self.peers.contains_key(&peer)
-                || self.banned.contains(&peer)
-                || self.me.as_ref() == Some(&peer);
-            if known || self.peers.len() >= self.config.target_peers {
-                continue;
-            }
-            self.peers.insert(peer.clone(), Peer::new(self.now));
-            self.out.push_back(Output::Dial { peer, via: None });
+            self.offer(peer, None);
         }
         self.pump_all();
     }
 
+    /// Dials a peer, if it is a new one and there is room, or room to be made.
+    pub(super) fn offer(&mut self, peer: PeerId, via: Option<PeerId>) -> bool {
+        self.lost.retain(|lost| lost.id != peer);
+        let known = self.at(&peer).is_some()
+            || self.banned.contains(&peer)
+            || self.me.as_ref() == Some(&peer);
+        if known {
+            return false;
+        }
+        self.more_wait = MORE_EVERY;
+        if self.peers.len() >= self.config.target_peers {
+            let slow = |peer: &Peer| peer.is_idle() && peer.pulse.is_slow(self.origin);
+            let Some(slow) = self.peers.iter().find(|peer| slow(peer)) else {
+                return false;
+            };
+            let slow = slow.id.clone();
+            self.drop_peer(&slow, DropReason::Slow);
+        }
+        self.dial(peer, via, 0);
+        true
+    }
+
+    fn dial(&mut self, id: PeerId, via: Option<PeerId>, tries: u32) {
+        let mut peer = Peer::new(id.clone(), self.now);
+        peer.dialled = true;
+        peer.tries = tries;
+        self.peers.push(peer);
+        self.out.push_back(Output::Dial { peer: id, via });
+    }
+
     pub(super) fn server_lost(&mut self) {
         self.joining = false;
+        self.server = false;
         self.pump_all();
     }
 
     /// Whether there may soon be more peers than now.
     pub(super) fn coming(&self) -> bool {
-        self.joining || self.peers.values().any(|peer| !peer.open)
+        self.joining || self.peers.iter().any(|peer| !peer.is_open())
     }
 
     /// The server saw it leave. An open channel knows better than the server whether it is alive.
-    pub(super) fn gone(&mut self, peer: &PeerId) {
-        if self.peers.get(peer).is_some_and(|peer| !peer.open) {
-            self.drop_peer(peer, DropReason::NeverOpened);
+    pub(super) fn gone(&mut self, id: &PeerId) {
+        self.lost.retain(|lost| lost.id != *id);
+        if let Some(peer) = self.peer(id) {
+            peer.left = true;
+            if !peer.is_open() {
+                self.drop_peer(id, DropReason::NeverOpened);
+            }
         }
     }
 
     pub(super) fn opened(&mut self, id: PeerId) {
-        if self.banned.contains(&id) {
-            return self.out.push_back(Output::Drop {
-                peer: id,
-                why: DropReason::Banned,
-            });
+        if self.banned.contains(&id) || self.me.as_ref() == Some(&id) {
+            return self.refuse(id, DropReason::Banned);
         }
-        let full = self.peers.len() >= self.config.max_peers;
-        if full && !self.peers.contains_key(&id) {
-            return self.out.push_back(Output::Drop {
-                peer: id,
-                why: DropReason::Full,
-            });
+        self.lost.retain(|lost| lost.id != id);
+        let old = self.at(&id).map(|at| self.remove(at));
+        if old.is_none() && self.peers.len() >= self.config.max_peers && !self.make_room() {
+            return self.refuse(id, DropReason::Full);
         }
         // A channel that opens again is a new connection: nothing of the old one goes on.
-        let mut peer = Peer::new(self.now);
-        peer.open = true;
-        let old = self.peers.insert(id.clone(), peer);
-        self.asks.retain(|_, (_, asked)| *asked != id);
-        self.send(
-            &id,
-            &Message::Hello {
-                version: wire::VERSION,
-            },
-        );
+        let mut peer = Peer::new(id.clone(), self.now);
+        peer.stage = Stage::Open;
+        if let Some(old) = &old {
+            (peer.dialled, peer.tries) = (old.dialled, old.tries);
+        }
+        self.peers.push(peer);
+        let version = wire::VERSION;
+        self.send(&id, &Message::Hello { version });
+        self.ping(self.peers.len() - 1);
         match old {
-            Some(old) => self.lost_peer(&id, old),
+            Some(old) => self.lost_peer(old),
             None => self.pump_all(),
         }
     }
 
-    pub(super) fn closed(&mut self, id: &PeerId) {
-        if let Some(peer) = self.peers.remove(id) {
-            self.asks.retain(|_, (_, asked)| asked != id);
-            self.lost_peer(id, peer);
+    pub(super) fn hello(&mut self, from: &PeerId, version: u32) {
+        if let Some(at) = self.at(from) {
+            self.peers[at].version = version;
+            self.tell_page(at);
         }
+    }
+
+    fn refuse(&mut self, peer: PeerId, why: DropReason) {
+        self.out.push_back(Output::Drop { peer, why });
+    }
+
+    /// Drops a peer of less use than one that is fresh, if there is one.
+    fn make_room(&mut self) -> bool {
+        let slow = |peer: &Peer| peer.is_idle() && peer.pulse.is_slow(self.origin);
+        if let Some(peer) = self.peers.iter().find(|peer| slow(peer)) {
+            let id = peer.id.clone();
+            self.drop_peer(&id, DropReason::Slow);
+            return true;
+        }
+        match self.least() {
+            Some((0, id)) => {
+                self.drop_peer(&id, DropReason::Mixed);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The peer of the least use of those who had time to be of some.
+    fn least(&self) -> Option<(u64, PeerId)> {
+        self.peers
+            .iter()
+            .filter(|peer| peer.is_idle() && peer.since + STOOD <= self.now)
+            .min_by_key(|peer| (peer.use_of(self.now), u64::MAX - peer.pulse.rtt() as u64))
+            .map(|peer| (peer.use_of(self.now), peer.id.clone()))
+    }
+
+    /// A connection ended, or did not come about, through no doing of ours.
+    pub(super) fn closed(&mut self, id: &PeerId) {
+        if let Some(at) = self.at(id) {
+            let peer = self.remove(at);
+            self.come_back(&peer);
+            self.lost_peer(peer);
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Peer {
+        // Those who are left stay in order, so that the same events always give the same choice.
+        self.peers.remove(at)
+    }
+
+    /// Dials again after a while. Only who called does, or both would.
+    fn come_back(&mut self, peer: &Peer) {
+        let stood = peer.is_open() && peer.since + STOOD <= self.now;
+        let tries = if stood { 0 } else { peer.tries };
+        if !peer.dialled || peer.left || tries >= MAX_TRIES || self.lost.len() >= MAX_LOST {
+            return;
+        }
+        let at = self.later(FIRST_BACK_OFF << tries);
+        self.lost.push(Lost {
+            id: peer.id.clone(),
+            tries: tries + 1,
+            at,
+        });
+    }
+
+    /// A random moment within this many milliseconds, not in their first third.
+    pub(super) fn later(&mut self, ms: u64) -> u64 {
+        self.now + ms / 3 + self.rng.u64(0..=ms * 2 / 3)
     }
 
     pub(super) fn ban(&mut self, id: &PeerId, why: DropReason) {
         if self.banned.len() >= MAX_BANNED {
-            self.banned.pop_first();
+            self.banned.pop_front();
         }
-        self.banned.insert(id.clone());
+        if !self.banned.contains(id) {
+            self.banned.push_back(id.clone());
+        }
         self.drop_peer(id, why);
     }
 
-    fn drop_peer(&mut self, id: &PeerId, why: DropReason) {
-        self.out.push_back(Output::Drop {
-            peer: id.clone(),
-            why,
-        });
-        self.closed(id);
+    pub(super) fn drop_peer(&mut self, id: &PeerId, why: DropReason) {
+        self.refuse(id.clone(), why);
+        if let Some(at) = self.at(id) {
+            let peer = self.remove(at);
+            if matches!(why, DropReason::NeverOpened | DropReason::Dead) {
+                self.come_back(&peer);
+            }
+            self.lost_peer(peer);
+        }
+    }
+
+    pub(super) fn configure(&mut self, config: super::Config) {
+        self.config = config;
+        while self.peers.len() > self.config.max_peers {
+            let now = self.now;
+            let least = self.peers.iter().min_by_key(|peer| peer.use_of(now));
+            let Some(id) = least.map(|peer| peer.id.clone()) else {
+                break;
+            };
+            self.drop_peer(&id, DropReason::Limits);
+        }
+        self.tell_soon();
     }
 
     pub(super) fn peers_time(&mut self) {
         let now = self.now;
-        let late: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| !peer.open && peer.since + DIAL_TIMEOUT <= now)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in late {
+        let late = |peer: &Peer| !peer.is_open() && peer.since + DIAL_TIMEOUT <= now;
+        while let Some(peer) = self.peers.iter().find(|peer| late(peer)) {
+            let id = peer.id.clone();
             self.drop_peer(&id, DropReason::NeverOpened);
         }
+        while let Some(at) = self.lost.iter().position(|lost| lost.at <= now) {
+            let lost = self.lost.swap_remove(at);
+            if self.peers.len() < self.config.target_peers && self.at(&lost.id).is_none() {
+                self.dial(lost.id, None, lost.tries);
+            }
+        }
         let lacking = self.config.target_peers.saturating_sub(self.peers.len());
-        if self.me.is_some() && lacking > 0 && self.more_at <= now {
-            self.more_at = now + MORE_EVERY;
-            self.out.push_back(Output::MorePeers {
-                want: lacking as u16,
-            });
+        if lacking > 0 && self.more_at() <= now {
+            let brought_nobody = self.more_asked;
+            self.more_asked = true;
+            self.more_wait = if brought_nobody {
+                (self.more_wait * 2).min(MORE_SELDOM)
+            } else {
+                MORE_EVERY
+            };
+            let wait = if self.peers.len() < self.config.min_peers {
+                MORE_SOON.max(self.more_wait / 4)
+            } else {
+                self.more_wait
+            };
+            self.more_at = now + wait / 2 + self.rng.u64(0..=wait / 2);
+            self.more(lacking, brought_nobody);
+        }
+        self.mix();
+    }
+
+    /// Asks for more peers: the server, or, where it is away or has nobody, a peer.
+    fn more(&mut self, lacking: usize, brought_nobody: bool) {
+        let want = lacking as u16;
+        if self.server {
+            self.out.push_back(Output::MorePeers { want });
+        }
+        if !self.server || brought_nobody {
+            self.ask_for_introductions(want);
         }
     }
 
-    pub(super) fn peers_wake_at(&self) -> Option<u64> {
-        let dialled = self
-            .peers
-            .values()
-            .filter(|peer| !peer.open)
-            .map(|peer| peer.since + DIAL_TIMEOUT)
-            .min();
-        let lacking = self.peers.len() < self.config.target_peers;
-        let more = (self.me.is_some() && lacking).then_some(self.more_at);
-        [dialled, more].into_iter().flatten().min()
+    fn more_at(&self) -> u64 {
+        if self.me.is_some() {
+            self.more_at
+        } else {
+            u64::MAX
+        }
+    }
+
+    /// Now and then the peer of the least use goes, so that a fresh one can come and the swarm does
+    /// not fall into cliques.
+    fn mix(&mut self) {
+        let open = self.peers.iter().filter(|peer| peer.is_open()).count();
+        if self.mix_due() > self.now || open < self.config.target_peers {
+            return;
+        }
+        self.mix_at = self.later(self.config.mix.into()) + u64::from(self.config.mix) / 2;
+        if let Some((_, id)) = self.least() {
+            self.drop_peer(&id, DropReason::Mixed);
+            self.more(1, false);
+        }
+    }
+
+    fn mix_due(&self) -> u64 {
+        let open = self.peers.iter().filter(|peer| peer.is_open()).count();
+        if self.config.mix > 0 && self.server && open >= self.config.target_peers {
+            self.mix_at
+        } else {
+            u64::MAX
+        }
+    }
+
+    pub(super) fn peers_due(&self) -> u64 {
+        let mut due = self.mix_due();
+        for peer in self.peers.iter().filter(|peer| !peer.is_open()) {
+            due = due.min(peer.since + DIAL_TIMEOUT);
+        }
+        for lost in &self.lost {
+            due = due.min(lost.at);
+        }
+        if self.peers.len() < self.config.target_peers {
+            due = due.min(self.more_at());
+        }
+        due
     }
 
     pub(super) fn tell_peers(&mut self) {
-        let open = self.peers.values().filter(|peer| peer.open).count();
-        let state = (open as u32, self.coming());
+        let open = self.peers.iter().filter(|peer| peer.stage == Stage::Open);
+        let state = (open.count() as u32, self.coming());
         if state != self.told {
             self.told = state;
             self.out.push_back(Output::Peers {

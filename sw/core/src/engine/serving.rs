@@ -1,34 +1,62 @@
-//! The serving side: answers to asks, and pulls turned into frames, at the pace of the channel.
+//! The serving side: answers to asks, and pulls turned into frames, at the pace of the channels.
+//!
+//! A peer that pulls takes a slot until it has what it pulled. There are as many as the limits say,
+//! or as the way up feeds: who shares it with too many gets nothing in time. When slots are short
+//! those who served us come first, one more is kept for somebody who never got anything, and all
+//! others are told when to come again. Those who have slots take turns.
 
 use std::{collections::VecDeque, ops::Range};
 
-use super::{DropReason, Engine, Output, PeerId, Read, run_from};
+use super::{
+    DropReason, Engine, Output, PeerId, Read,
+    holdings::{Held, MAX_WATCHED, Watch},
+    peers::Peer,
+    pulse::Bucket,
+};
 use crate::{
-    content::{ContentId, GROUPS_PER_BLOCK, group_bytes},
-    wire::{self, FRAME_GROUPS, MAX_RUNS, Message},
+    content::{ContentId, GROUP, GROUPS_PER_BLOCK, group_bytes},
+    wire::{self, FRAME_GROUPS, Message},
 };
 
-/// Nothing more is read for a channel that has this much buffered, in bytes.
-const HIGH_WATER: u64 = 1 << 20;
-/// Blocks read ahead for one peer, so that the store and the channel work at the same time.
+/// A driver tells when a channel has no more than this left to send, in bytes.
+pub const LOW_WATER: u64 = 64 << 10;
+/// Bounds of what is put into a channel at once, in bytes. Between them it is what the way up
+/// carries in [`AHEAD`]: more would only make the next small thing wait.
+const MIN_HIGH_WATER: u64 = 2 * LOW_WATER;
+const MAX_HIGH_WATER: u64 = 1 << 20;
+/// In milliseconds.
+const AHEAD: f64 = 250.0;
+/// Reads ahead for one peer, so that the store and the channel work at the same time.
 const READ_AHEAD: usize = 2;
 /// Pulls that one peer may have waiting. Its own window is far below this.
 const MAX_QUEUED: usize = 256;
-/// Asks answered at once, and then each second.
-const ASK_BURST: f64 = 256.0;
-const ASKS_PER_SECOND: f64 = 64.0;
+/// Asks answered at once, and then each second: what a peer can learn by asking.
+const ASK_BURST: f32 = 128.0;
+const ASKS_PER_SECOND: f32 = 16.0;
 /// When to come again, in milliseconds.
-const BUSY_RETRY: u32 = 500;
+const MIN_RETRY: u64 = 100;
+const MAX_RETRY: u64 = 3_000;
+/// A slot that is fed less than this is not worth having, in bytes a millisecond.
+const SLOT_RATE: f64 = 50.0;
+/// Who got less than this from us in all is new, in bytes.
+const NEW: u64 = 1 << 20;
+/// A channel that has much to send and sends none of it for this long is given up, in milliseconds.
+const STUCK: u64 = 20_000;
+/// The rate of the way up is measured over this long, in milliseconds.
+const METER: u64 = 300;
 
 /// What one peer has pulled from us.
 pub(super) struct Serving {
     buffered: u64,
+    /// When the channel last took anything.
+    moved_at: u64,
     queue: VecDeque<Job>,
     reads: VecDeque<Reading>,
     /// What was read last.
     last: Option<ContentId>,
-    asks_left: f64,
-    asks_at: u64,
+    /// Turns it had.
+    turn: u64,
+    asks: Bucket,
 }
 
 /// A pull, or what is left of it.
@@ -48,54 +76,143 @@ struct Reading {
     stopped: bool,
 }
 
+/// The way up, which all share.
+pub(super) struct Uplink {
+    /// Bytes a millisecond that channels took while there was something for them; 0 is not known.
+    rate: f64,
+    meter: (u64, u64),
+    turn: u64,
+    budget: Bucket,
+    /// When there is a budget again.
+    budget_at: u64,
+}
+
+impl Uplink {
+    pub(super) fn new(now: u64) -> Self {
+        Self {
+            rate: 0.0,
+            meter: (now, 0),
+            turn: 0,
+            budget: Bucket::new(now, 1.0),
+            budget_at: u64::MAX,
+        }
+    }
+
+    fn took(&mut self, bytes: u64, now: u64) {
+        self.meter.1 += bytes;
+        let took = now.saturating_sub(self.meter.0);
+        if took >= METER {
+            let sample = self.meter.1 as f64 / took as f64;
+            // What is not asked for is not carried: a low sample says little.
+            let weight = if sample > self.rate { 0.5 } else { 0.1 };
+            self.rate += weight * (sample - self.rate);
+            self.meter = (now, 0);
+        }
+    }
+}
+
 impl Serving {
     pub(super) fn new(now: u64) -> Self {
         Self {
             buffered: 0,
+            moved_at: now,
             queue: VecDeque::new(),
             reads: VecDeque::new(),
             last: None,
-            asks_left: ASK_BURST,
-            asks_at: now,
+            turn: 0,
+            asks: Bucket::new(now, ASK_BURST),
         }
     }
 
-    fn idle(&self) -> bool {
-        self.queue.is_empty() && self.reads.is_empty()
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.reads.is_empty() && self.buffered <= LOW_WATER
     }
 
-    fn takes_ask(&mut self, now: u64) -> bool {
-        let gained = (now - self.asks_at) as f64 / 1000.0 * ASKS_PER_SECOND;
-        self.asks_left = (self.asks_left + gained).min(ASK_BURST);
-        self.asks_at = now;
-        let takes = self.asks_left >= 1.0;
-        if takes {
-            self.asks_left -= 1.0;
-        }
-        takes
+    fn waiting(&self) -> u64 {
+        let groups: usize = self.queue.iter().map(|job| job.groups.len()).sum();
+        groups as u64 * GROUP + self.buffered
     }
 }
 
+/// What it gave us beyond what it got.
+fn credit(peer: &Peer) -> i64 {
+    peer.pulse.got as i64 - peer.pulse.gave as i64
+}
+
 impl Engine {
+    fn served(&self) -> usize {
+        let served = self.peers.iter().filter(|peer| !peer.serving.is_idle());
+        served.count()
+    }
+
+    fn slots(&self) -> usize {
+        let fed = if self.uplink.rate > 0.0 {
+            (self.uplink.rate / SLOT_RATE) as usize
+        } else {
+            usize::MAX
+        };
+        self.config.slots.min(fed.max(1))
+    }
+
+    /// Whether it may pull now. `Some` names who has to wait for it.
+    fn admits(&self, at: usize) -> Option<Option<usize>> {
+        let peer = &self.peers[at];
+        let (slots, served) = (self.slots(), self.served());
+        if self.config.slots == 0 {
+            return None;
+        }
+        if !peer.serving.is_idle() || served < slots {
+            return Some(None);
+        }
+        if peer.pulse.gave < NEW && served == slots {
+            return Some(None);
+        }
+        let others = self.peers.iter().enumerate();
+        let waits = others
+            .filter(|(_, other)| !other.serving.queue.is_empty())
+            .min_by_key(|(_, other)| credit(other));
+        let (worst, other) = waits?;
+        (credit(peer) > credit(other)).then_some(Some(worst))
+    }
+
+    /// When a peer that is sent away is to come again.
+    fn retry(&self) -> u32 {
+        let waiting: u64 = self.peers.iter().map(|peer| peer.serving.waiting()).sum();
+        let rate = if self.config.upload > 0 {
+            self.config.upload as f64 / 1000.0
+        } else {
+            self.uplink.rate.max(SLOT_RATE)
+        };
+        let slots = self.slots().max(1) as f64;
+        // The first slot is free when its share of what waits is sent.
+        ((waiting as f64 / rate / slots) as u64).clamp(MIN_RETRY, MAX_RETRY) as u32
+    }
+
     pub(super) fn asked(&mut self, from: &PeerId, ask: u32, id: ContentId) {
         let now = self.now;
-        let served = self.peers.values().filter(|p| !p.serving.idle()).count();
-        let Some(peer) = self.peers.get_mut(from) else {
-            return;
-        };
-        let full = served >= self.config.slots && peer.serving.idle();
-        let answer = if !peer.serving.takes_ask(now) || full {
-            Message::Busy {
-                ask,
-                retry: BUSY_RETRY,
-            }
+        let Some(at) = self.at(from) else { return };
+        let takes = self.peers[at]
+            .serving
+            .asks
+            .takes(now, ASK_BURST, ASKS_PER_SECOND);
+        let answer = if !takes || self.config.slots > 0 && self.admits(at).is_none() {
+            let retry = self.retry();
+            Message::Busy { ask, retry }
         } else {
-            match self.holdings.get(&id) {
-                Some(holding) if !holding.groups.is_empty() => Message::Have {
-                    ask,
-                    groups: holding.groups.iter().copied().take(MAX_RUNS).collect(),
-                },
-                _ => Message::Lack { ask },
+            match self.holdings.groups(&id) {
+                groups if groups.is_empty() || self.config.slots == 0 => Message::Lack { ask },
+                groups => {
+                    if let Held::Part = self.holdings.held(&id) {
+                        let told_at = now;
+                        let watched = &mut self.peers[at].watched;
+                        watched.retain(|watch| watch.id != id);
+                        if watched.len() >= MAX_WATCHED {
+                            watched.remove(0);
+                        }
+                        watched.push(Watch { ask, id, told_at });
+                    }
+                    Message::Have { ask, groups }
+                }
             }
         };
         self.send(from, &answer);
@@ -109,95 +226,177 @@ impl Engine {
         first: u32,
         count: u32,
     ) {
-        let held = self.holdings.get(&id).and_then(|holding| {
-            let end = first.checked_add(count)?;
-            (run_from(&holding.groups, first)? >= end).then_some((holding.len, first..end))
-        });
-        let Some(peer) = self.peers.get_mut(from) else {
-            return;
-        };
-        if count == 0 || count > GROUPS_PER_BLOCK || peer.serving.queue.len() >= MAX_QUEUED {
+        let Some(at) = self.at(from) else { return };
+        let end = first.saturating_add(count);
+        if count == 0
+            || count > GROUPS_PER_BLOCK
+            || self.peers[at].serving.queue.len() >= MAX_QUEUED
+        {
             return self.ban(from, DropReason::Greedy);
         }
-        match held {
-            None => self.send(from, &Message::Gone { pull }),
-            Some((len, groups)) => {
-                peer.serving.queue.push_back(Job {
-                    pull,
-                    id,
-                    len,
-                    groups,
-                });
-                self.serve(from);
+        let Some(len) = self.holdings.len_with(&id, first, end) else {
+            if !self.relay(at, pull, id, first..end) {
+                self.send(from, &Message::Gone { pull });
             }
+            return;
+        };
+        // An older client does not know that a pull can be refused.
+        let admitted = if self.peers[at].version < 2 {
+            Some(None)
+        } else {
+            self.admits(at)
+        };
+        let Some(waits) = admitted else {
+            let retry = self.retry();
+            return self.send(from, &Message::Later { pull, retry });
+        };
+        if let Some(waits) = waits {
+            self.send_away(waits);
+        }
+        let groups = first..end;
+        let serving = &mut self.peers[at].serving;
+        if serving.is_idle() {
+            serving.moved_at = self.now;
+        }
+        serving.queue.push_back(Job {
+            pull,
+            id,
+            len,
+            groups,
+        });
+        self.serve_all();
+    }
+
+    /// What a peer has waiting is refused, so that another one has its slot.
+    fn send_away(&mut self, at: usize) {
+        let retry = self.retry();
+        let peer = &mut self.peers[at];
+        let to = peer.id.clone();
+        for job in std::mem::take(&mut peer.serving.queue) {
+            let pull = job.pull;
+            self.send(&to, &Message::Later { pull, retry });
         }
     }
 
     pub(super) fn stopped(&mut self, from: &PeerId, pull: u32) {
-        if let Some(peer) = self.peers.get_mut(from) {
+        if let Some(peer) = self.peer(from) {
             peer.serving.queue.retain(|job| job.pull != pull);
             for reading in &mut peer.serving.reads {
                 reading.stopped |= reading.pull == pull;
             }
+            peer.watched.retain(|watch| watch.ask != pull);
         }
+        self.errand_stopped(from, pull);
+        self.serve_all();
     }
 
     pub(super) fn buffered(&mut self, to: &PeerId, bytes: u64) {
-        if let Some(peer) = self.peers.get_mut(to) {
-            peer.serving.buffered = bytes;
-            self.serve(to);
+        let now = self.now;
+        if let Some(at) = self.at(to) {
+            // Only who has more to send than he can says what he can.
+            let is_full = self
+                .peers
+                .iter()
+                .any(|peer| peer.serving.buffered > LOW_WATER);
+            let serving = &mut self.peers[at].serving;
+            let took = serving.buffered.saturating_sub(bytes);
+            serving.buffered = bytes;
+            if took > 0 || bytes <= LOW_WATER {
+                serving.moved_at = now;
+            }
+            if is_full {
+                self.uplink.took(took, now);
+            } else {
+                self.uplink.meter = (now, 0);
+            }
+            self.serve_all();
         }
     }
 
     pub(super) fn read(&mut self, ticket: u32, read: Option<Read>) {
-        let found = self.peers.iter_mut().find_map(|(id, peer)| {
+        let found = self.peers.iter_mut().find_map(|peer| {
             let mut reads = peer.serving.reads.iter_mut();
-            Some((id.clone(), reads.find(|r| r.ticket == ticket)?))
+            Some((peer.id.clone(), reads.find(|r| r.ticket == ticket)?))
         });
         // Nothing is found when the peer closed while the store was reading.
         if let Some((id, reading)) = found {
             reading.answer = Some(read);
             self.send_read(&id);
-            self.serve(&id);
+            self.serve_all();
         }
     }
 
-    /// Starts reads for a peer as far as its channel keeps up.
-    fn serve(&mut self, to: &PeerId) {
-        let ticket = self.last_number.wrapping_add(1);
-        let Some(peer) = self.peers.get_mut(to) else {
-            return;
+    /// Starts reads as far as channels keep up and limits allow; peers take turns.
+    pub(super) fn serve_all(&mut self) {
+        let served = self.served();
+        let high = if self.uplink.rate > 0.0 {
+            (self.uplink.rate * AHEAD) as u64 / served.max(1) as u64
+        } else {
+            MIN_HIGH_WATER
         };
-        let serving = &mut peer.serving;
-        if serving.buffered >= HIGH_WATER || serving.reads.len() >= READ_AHEAD {
-            return;
+        let high = high.clamp(MIN_HIGH_WATER, MAX_HIGH_WATER);
+        loop {
+            let can = |peer: &&mut Peer| {
+                let serving = &peer.serving;
+                !serving.queue.is_empty()
+                    && serving.buffered < high
+                    && serving.reads.len() < READ_AHEAD
+            };
+            let peers = self.peers.iter_mut().filter(can);
+            let Some(peer) = peers.min_by_key(|peer| peer.serving.turn) else {
+                return;
+            };
+            if self.config.upload > 0 {
+                let each_second = self.config.upload as f32;
+                let cost = (GROUP * u64::from(FRAME_GROUPS)) as f32;
+                if let Err(at) = self.uplink.budget.overdraws(self.now, each_second, cost) {
+                    self.uplink.budget_at = at;
+                    return;
+                }
+            }
+            let serving = &mut peer.serving;
+            // Contents take turns as well: a small one does not wait for all of a large one.
+            let another = |job: &Job| Some(job.id) != serving.last;
+            let next = serving.queue.iter().position(another).unwrap_or_default();
+            let Some(job) = serving.queue.get_mut(next) else {
+                return;
+            };
+            // In the pieces in which it is sent where somebody else waits, else all at once.
+            let is_alone = served < 2 && self.config.upload == 0;
+            let piece = if is_alone {
+                GROUPS_PER_BLOCK
+            } else {
+                FRAME_GROUPS
+            };
+            let end = job.groups.end.min(job.groups.start + piece);
+            let (pull, id, len, groups) = (job.pull, job.id, job.len, job.groups.start..end);
+            job.groups.start = end;
+            if job.groups.is_empty() {
+                serving.queue.remove(next);
+                serving.last = Some(id);
+            }
+            self.uplink.turn += 1;
+            serving.turn = self.uplink.turn;
+            self.last_number = self.last_number.wrapping_add(1);
+            let ticket = self.last_number;
+            serving.reads.push_back(Reading {
+                ticket,
+                pull,
+                groups: groups.clone(),
+                answer: None,
+                stopped: false,
+            });
+            self.out.push_back(Output::Read {
+                ticket,
+                id,
+                len,
+                groups,
+            });
         }
-        // Contents take turns: a small one does not wait for all of a large one.
-        let another = |job: &Job| Some(job.id) != serving.last;
-        let next = serving.queue.iter().position(another).unwrap_or_default();
-        let Some(job) = serving.queue.remove(next) else {
-            return;
-        };
-        serving.last = Some(job.id);
-        serving.reads.push_back(Reading {
-            ticket,
-            pull: job.pull,
-            groups: job.groups.clone(),
-            answer: None,
-            stopped: false,
-        });
-        self.last_number = ticket;
-        self.out.push_back(Output::Read {
-            ticket,
-            id: job.id,
-            len: job.len,
-            groups: job.groups,
-        });
-        self.serve(to);
     }
 
     fn send_read(&mut self, to: &PeerId) {
-        while let Some(peer) = self.peers.get_mut(to) {
+        while let Some(peer) = self.peer(to) {
             let ready = |reading: &Reading| reading.answer.is_some();
             if !peer.serving.reads.front().is_some_and(ready) {
                 return;
@@ -209,20 +408,33 @@ impl Engine {
             let read = read.filter(|read| read.groups.len() == reading.groups.len());
             match read {
                 _ if reading.stopped => {}
-                None => self.send(to, &Message::Gone { pull: reading.pull }),
+                None => {
+                    let pull = reading.pull;
+                    peer.serving.queue.retain(|job| job.pull != pull);
+                    for later in &mut peer.serving.reads {
+                        later.stopped |= later.pull == pull;
+                    }
+                    self.send(to, &Message::Gone { pull });
+                }
                 Some(read) => self.send_frames(to, reading.pull, reading.groups.start, &read),
             }
         }
     }
 
-    fn send_frames(&mut self, to: &PeerId, pull: u32, mut first: u32, read: &Read) {
+    pub(super) fn send_frames(&mut self, to: &PeerId, pull: u32, mut first: u32, read: &Read) {
         for groups in read.groups.chunks(FRAME_GROUPS as usize) {
             let end = first + groups.len() as u32;
             let proof = read.outboard.proof(first..end);
             let bytes = wire::encode_frame(pull, first, groups, &proof);
             let content = group_bytes(first..end, u64::MAX);
-            self.totals.sent += content.end - content.start;
-            if let Some(peer) = self.peers.get_mut(to) {
+            let content = content.end - content.start;
+            self.totals.sent += content;
+            let now = self.now;
+            if let Some(peer) = self.peer(to) {
+                peer.pulse.gave += content;
+                if peer.serving.buffered <= LOW_WATER {
+                    peer.serving.moved_at = now;
+                }
                 peer.serving.buffered += bytes.len() as u64;
             }
             self.out.push_back(Output::Send {
@@ -231,5 +443,31 @@ impl Engine {
             });
             first = end;
         }
+    }
+
+    pub(super) fn serving_time(&mut self) {
+        let now = self.now;
+        if self.uplink.budget_at <= now {
+            self.uplink.budget_at = u64::MAX;
+            self.serve_all();
+        }
+        let is_stuck = |peer: &Peer| stuck_at(peer) <= now;
+        while let Some(peer) = self.peers.iter().find(|peer| is_stuck(peer)) {
+            let id = peer.id.clone();
+            self.drop_peer(&id, DropReason::SlowReader);
+        }
+    }
+
+    pub(super) fn serving_due(&self) -> u64 {
+        let stuck = self.peers.iter().map(stuck_at).min();
+        self.uplink.budget_at.min(stuck.unwrap_or(u64::MAX))
+    }
+}
+
+fn stuck_at(peer: &Peer) -> u64 {
+    if peer.serving.buffered > LOW_WATER {
+        peer.serving.moved_at + STUCK
+    } else {
+        u64::MAX
     }
 }

@@ -1,0 +1,544 @@
+//! Beyond our own peers: what one of theirs holds, and how to come to know them.
+//!
+//! A search goes exactly one step further: a peer asks its own peers, who answer for themselves, so
+//! that there is no loop to break and a search costs at most [`FAN_OUT`] questions for each peer
+//! that is asked to make one. What is found and small is passed on by the peer between, which
+//! verifies it as if it were its own; for what is large it introduces the two to each other, and
+//! relays what they have to say until they are connected.
+
+use std::{ops::Range, rc::Rc};
+
+use super::{
+    Engine, Output, PeerId, Read,
+    asking::{Asked, For, Known, SMALL, Say, Want},
+    peers::{Peer, Stage},
+    pulse::{Bucket, GRACE},
+};
+use crate::{
+    content::{BLOCK, ContentId, group_bytes, group_count, groups_of},
+    deflate::Kept,
+    port::WantId,
+    tree::Outboard,
+    wire::{MAX_SIGNAL, Message},
+};
+
+/// Peers that are asked to search for one want.
+const SEEKERS: usize = 2;
+/// Peers that are asked in the search of another.
+const FAN_OUT: usize = 3;
+/// Searches that are made for one peer: at once, and each second.
+const ERRAND_BURST: f32 = 8.0;
+const ERRANDS_PER_SECOND: f32 = 2.0;
+/// Searches that we have made, in all.
+const SEEK_BURST: f32 = 16.0;
+const SEEKS_PER_SECOND: f32 = 4.0;
+/// A search is over after this, in milliseconds; who asked for it waits a little longer.
+const ERRAND_TIME: u64 = 600;
+const SEEK_TIME: u64 = 1_000;
+/// For a small one, which the network would bring meanwhile, at most this part of what the network
+/// needs, and at least this long, in milliseconds.
+const SEEK_PART: f64 = 0.3;
+const MIN_SEEK_TIME: f64 = 60.0;
+/// What was sought in vain is not sought again for this long, in milliseconds.
+const SOUGHT_FOR: u64 = 10_000;
+const MAX_SOUGHT: usize = 64;
+/// How long a peer that is being introduced is waited for, in milliseconds.
+const MEETS_WITHIN: u64 = 3_000;
+/// The largest content that is passed on, in bytes: one pull.
+const PASSED_ON: u64 = BLOCK;
+/// Contents that are being passed on to one peer at once.
+const MAX_PASSED: usize = 4;
+/// What was found is passed on for this long, in milliseconds.
+const FOUND_FOR: u64 = 15_000;
+const MAX_FOUND: usize = 64;
+/// Peers named in one introduction, at most.
+const MAX_MET: usize = 8;
+/// Signals that one peer may have us relay: at once, and each second.
+const RELAY_BURST: f32 = 64.0;
+const RELAYS_PER_SECOND: f32 = 8.0;
+/// Who was introduced by whom is remembered for this long, in milliseconds.
+const VIA_FOR: u64 = 30_000;
+const MAX_VIAS: usize = 32;
+/// Numbers of wants of our own begin here: those of drivers count from zero.
+const OWN: WantId = 1 << 31;
+
+pub(super) fn errands(now: u64) -> Bucket {
+    Bucket::new(now, ERRAND_BURST)
+}
+
+pub(super) fn relays(now: u64) -> Bucket {
+    Bucket::new(now, RELAY_BURST)
+}
+
+/// Our searches: how many there may be, for what, and whether they find anything.
+pub(super) struct Seeks {
+    left: Bucket,
+    lately: Vec<(ContentId, u64)>,
+    /// The share of late ones that found something.
+    luck: f32,
+}
+
+impl Seeks {
+    pub(super) fn new(now: u64) -> Self {
+        Self {
+            left: Bucket::new(now, SEEK_BURST),
+            lately: Vec::new(),
+            luck: 0.5,
+        }
+    }
+
+    /// Where searches find nothing they become rare.
+    pub(super) fn ended(&mut self, found: bool) {
+        let sample = if found { 1.0 } else { 0.0 };
+        self.luck += 0.1 * (sample - self.luck);
+    }
+}
+
+/// A search that we make for a peer.
+pub(super) struct Errand {
+    peer: PeerId,
+    ask: u32,
+    id: ContentId,
+    len: u64,
+    asked: Vec<(u32, PeerId)>,
+    until: u64,
+}
+
+/// What was found for a peer, and may be pulled by it.
+pub(super) struct Found {
+    peer: PeerId,
+    id: ContentId,
+    len: u64,
+    until: u64,
+}
+
+/// Signals for a peer go by way of another.
+pub(super) struct Via {
+    peer: PeerId,
+    by: PeerId,
+    until: u64,
+}
+
+impl Engine {
+    /// Asks peers to ask theirs. Says whether any is.
+    pub(super) fn seek(&mut self, at: usize) -> bool {
+        let (want, now) = (&self.wants[at], self.now);
+        if want.sought || want.whose != For::Us || want.len > SMALL && want.delivered {
+            return false;
+        }
+        // There and back twice before the first byte, and what comes of it must not be late.
+        let bytes = want.bytes.end - want.at;
+        let in_time = |peer: &Peer| {
+            let is_late = |origin: super::pulse::Origin| {
+                want.is_small() && peer.pulse.finish(bytes, 4.0) > origin.finish(bytes) + GRACE
+            };
+            !self.origin.is_some_and(is_late)
+        };
+        let can = |peer: &&Peer| {
+            peer.stage == Stage::Open
+                && peer.version >= 2
+                && peer.busy_until <= now
+                && in_time(peer)
+        };
+        let mut able: Vec<_> = self.peers.iter().filter(can).collect();
+        able.sort_by_key(|peer| peer.pulse.rtt() as u64);
+        able.truncate(SEEKERS);
+        let able: Vec<_> = able.into_iter().map(|peer| peer.id.clone()).collect();
+        let (id, len) = (want.id, want.len);
+        let time = match self.origin {
+            Some(origin) if want.is_small() => {
+                ((origin.finish(bytes) * SEEK_PART).max(MIN_SEEK_TIME) as u64).min(SEEK_TIME)
+            }
+            _ => SEEK_TIME,
+        };
+        let seeks = &mut self.seeks;
+        seeks.lately.retain(|(_, until)| *until > now);
+        if able.is_empty()
+            || seeks.lately.len() >= MAX_SOUGHT
+            || seeks.lately.iter().any(|(sought, _)| *sought == id)
+            || self.rng.f32() >= 2.0 * seeks.luck
+            || !seeks.left.takes(now, SEEK_BURST, SEEKS_PER_SECOND)
+        {
+            return false;
+        }
+        seeks.lately.push((id, now + SOUGHT_FOR));
+        for peer in able {
+            let ask = self.number();
+            self.send(&peer, &Message::Seek { ask, id, len });
+            let until = Some(now + time);
+            self.wants[at].asked.push(Asked { ask, peer, until });
+        }
+        self.wants[at].sought = true;
+        true
+    }
+
+    /// A peer wants us to look further than itself.
+    pub(super) fn sought(&mut self, from: &PeerId, ask: u32, id: ContentId, len: u64) {
+        let now = self.now;
+        let Some(at) = self.at(from) else { return };
+        let takes = self.peers[at]
+            .errands
+            .takes(now, ERRAND_BURST, ERRANDS_PER_SECOND);
+        if !takes || self.config.slots == 0 {
+            return self.send(from, &Message::Lack { ask });
+        }
+        let groups = self.holdings.groups(&id);
+        if !groups.is_empty() {
+            return self.send(from, &Message::Have { ask, groups });
+        }
+        let mut errand = Errand {
+            peer: from.clone(),
+            ask,
+            id,
+            len,
+            asked: Vec::new(),
+            until: now + ERRAND_TIME,
+        };
+        if let Some(holder) = self.holder_for(from, &id) {
+            return self.found(&errand, &holder);
+        }
+        let mut unknown: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|peer| {
+                peer.id != *from
+                    && peer.stage == Stage::Open
+                    && peer.busy_until <= now
+                    && matches!(peer.knows(&id, now), Known::Unknown)
+            })
+            .map(|peer| (peer.pulse.rtt() as u64, peer.id.clone()))
+            .collect();
+        unknown.sort();
+        unknown.truncate(FAN_OUT);
+        if unknown.is_empty() {
+            return self.send(from, &Message::Lack { ask });
+        }
+        for (_, peer) in unknown {
+            let ask = self.number();
+            self.send(&peer, &Message::Ask { ask, id });
+            errand.asked.push((ask, peer));
+        }
+        self.errands.push(errand);
+    }
+
+    /// A peer of ours, but not this one, that is known to hold all of it.
+    fn holder_for(&self, asker: &PeerId, id: &ContentId) -> Option<PeerId> {
+        let now = self.now;
+        let holds = |peer: &&Peer| {
+            let has = match peer.knows(id, now) {
+                Known::All => true,
+                Known::Groups(groups) => !groups.is_empty(),
+                _ => false,
+            };
+            has && peer.stage == Stage::Open && peer.busy_until <= now && peer.id != *asker
+        };
+        let mut holders: Vec<_> = self.peers.iter().filter(holds).collect();
+        holders.sort_by_key(|peer| peer.finish_order());
+        holders.first().map(|peer| peer.id.clone())
+    }
+
+    fn found(&mut self, errand: &Errand, holder: &PeerId) {
+        let now = self.now;
+        let peer = if errand.len <= PASSED_ON {
+            self.found.retain(|found| found.until > now);
+            if self.found.len() >= MAX_FOUND {
+                self.found.remove(0);
+            }
+            self.found.push(Found {
+                peer: errand.peer.clone(),
+                id: errand.id,
+                len: errand.len,
+                until: now + FOUND_FOR,
+            });
+            None
+        } else {
+            Some(holder.0.as_ref().into())
+        };
+        let ask = errand.ask;
+        self.send(&errand.peer, &Message::Found { ask, peer });
+    }
+
+    /// An answer that is no want's: to a question that was asked for somebody else?
+    pub(super) fn errand_answered(
+        &mut self,
+        from: &PeerId,
+        ask: u32,
+        groups: Option<Vec<(u32, u32)>>,
+    ) {
+        let is_it = |(number, peer): &(u32, PeerId)| *number == ask && peer == from;
+        let asks = |errand: &Errand| errand.asked.iter().any(is_it);
+        let Some(at) = self.errands.iter().position(asks) else {
+            return;
+        };
+        self.errands[at].asked.retain(|asked| !is_it(asked));
+        let groups = groups.filter(|groups| !groups.is_empty());
+        let is_over = self.errands[at].asked.is_empty();
+        match groups {
+            Some(groups) => {
+                let errand = self.errands.remove(at);
+                self.remember(from, errand.id, Say::Holds(groups), FOUND_FOR);
+                self.found(&errand, from);
+            }
+            None if is_over => {
+                let errand = self.errands.remove(at);
+                let ask = errand.ask;
+                self.send(&errand.peer, &Message::Lack { ask });
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn errand_stopped(&mut self, from: &PeerId, ask: u32) {
+        self.errands
+            .retain(|errand| errand.peer != *from || errand.ask != ask);
+        let passed = |want: &Want| matches!(&want.whose, For::Peer { peer, pull, .. } if peer == from && *pull == ask);
+        if let Some(want) = self.wants.iter().find(|want| passed(want)) {
+            self.cancel(want.number);
+        }
+    }
+
+    /// A peer is lost: what was asked of it, and what it asked for.
+    pub(super) fn errands_without(&mut self, lost: &PeerId) {
+        self.errands.retain(|errand| errand.peer != *lost);
+        self.found.retain(|found| found.peer != *lost);
+        let theirs = |want: &Want| matches!(&want.whose, For::Peer { peer, .. } if peer == lost);
+        while let Some(want) = self.wants.iter().find(|want| theirs(want)) {
+            self.cancel(want.number);
+        }
+        let asked: Vec<_> = self
+            .errands
+            .iter()
+            .flat_map(|errand| &errand.asked)
+            .filter(|(_, peer)| peer == lost)
+            .map(|(ask, _)| *ask)
+            .collect();
+        for ask in asked {
+            self.errand_answered(lost, ask, None);
+        }
+        self.vias.retain(|via| via.peer != *lost && via.by != *lost);
+    }
+
+    /// A peer of ours found somebody who has it.
+    pub(super) fn found_by(&mut self, from: &PeerId, ask: u32, holder: Option<String>) {
+        self.seeks.ended(true);
+        let Some(holder) = holder else {
+            return self.relays(from, ask);
+        };
+        let holder = PeerId::from(holder.as_str());
+        let mut asked = self.wants.iter().flat_map(|want| &want.asked);
+        if !asked.any(|asked| asked.ask == ask && asked.peer == *from && asked.until.is_some()) {
+            return;
+        }
+        let room = self.peers.len() < self.config.max_peers;
+        let meets = room && self.meet(holder, from);
+        let until = self.now + MEETS_WITHIN;
+        if meets {
+            for want in &mut self.wants {
+                if want.asked.iter().any(|asked| asked.ask == ask) {
+                    want.meets_until = until;
+                }
+            }
+        }
+        self.lack(from, ask);
+    }
+
+    /// Dials somebody whom a peer of ours introduced.
+    fn meet(&mut self, peer: PeerId, by: &PeerId) -> bool {
+        if peer.0.is_empty() || peer.0.len() > 64 {
+            return false;
+        }
+        let target = self.config.target_peers;
+        // Whoever has what we want is welcome beyond the target.
+        self.config.target_peers = self.config.max_peers;
+        let meets = self.offer(peer.clone(), Some(by.clone()));
+        self.config.target_peers = target;
+        if meets {
+            self.remember_via(peer, by.clone());
+        }
+        meets
+    }
+
+    fn remember_via(&mut self, peer: PeerId, by: PeerId) {
+        let until = self.now + VIA_FOR;
+        self.vias
+            .retain(|via| via.peer != peer && via.until > self.now);
+        if self.vias.len() >= MAX_VIAS {
+            self.vias.remove(0);
+        }
+        self.vias.push(Via { peer, by, until });
+    }
+
+    /// A peer pulls what we don't hold. Says whether it is passed on.
+    pub(super) fn relay(
+        &mut self,
+        at: usize,
+        pull: u32,
+        id: ContentId,
+        groups: Range<u32>,
+    ) -> bool {
+        let peer = self.peers[at].id.clone();
+        let is_it = |found: &&Found| found.peer == peer && found.id == id;
+        let Some(len) = self.found.iter().find(is_it).map(|found| found.len) else {
+            return false;
+        };
+        let passed =
+            |want: &&Want| matches!(&want.whose, For::Peer { peer: other, .. } if *other == peer);
+        let many = self.wants.iter().filter(passed).count() >= MAX_PASSED;
+        if many || self.config.slots == 0 || groups.end > group_count(len) {
+            return false;
+        }
+        let number = OWN | self.number();
+        let whose = For::Peer { peer, pull, groups };
+        // All of it, because only then is there a tree to prove a part of it by.
+        self.want(Want::new(number, whose, id, len, 0..len, len));
+        true
+    }
+
+    /// What was fetched for a peer goes to it.
+    pub(super) fn pass_on(&mut self, number: WantId) {
+        let Some(at) = self.want_at(number) else {
+            return;
+        };
+        let want = &mut self.wants[at];
+        let mut bytes = Vec::with_capacity(want.len as usize);
+        for (_, part, _) in &want.ready {
+            bytes.extend_from_slice(part);
+        }
+        let (len, whose) = (want.len, want.whose.clone());
+        debug_assert_eq!(groups_of(0..len).end, group_count(len));
+        self.cancel(number);
+        let For::Peer { peer, pull, groups } = whose else {
+            return;
+        };
+        let outboard = Rc::new(Outboard::of(&bytes));
+        let kept = groups.clone().map(|group| {
+            let at = group_bytes(group..group + 1, len);
+            Kept {
+                bytes: bytes[at.start as usize..at.end as usize].to_vec(),
+                deflated: false,
+            }
+        });
+        let read = Read {
+            groups: kept.collect(),
+            outboard,
+        };
+        let before = self.totals.sent;
+        self.send_frames(&peer, pull, groups.start, &read);
+        self.totals.relayed += self.totals.sent - before;
+    }
+
+    pub(super) fn ask_for_introductions(&mut self, want: u16) {
+        let able = |peer: &Peer| peer.stage == Stage::Open && peer.version >= 2;
+        let able: Vec<_> = self.peers.iter().filter(|peer| able(peer)).collect();
+        if able.is_empty() {
+            return;
+        }
+        let chosen = able[self.rng.usize(0..able.len())].id.clone();
+        self.send(&chosen, &Message::More { want });
+    }
+
+    /// A peer wants to know more peers.
+    pub(super) fn introduce(&mut self, to: &PeerId, want: u16) {
+        let now = self.now;
+        let Some(at) = self.at(to) else { return };
+        if !self.peers[at]
+            .errands
+            .takes(now, ERRAND_BURST, ERRANDS_PER_SECOND)
+        {
+            return;
+        }
+        let able = |peer: &&Peer| peer.stage == Stage::Open && peer.version >= 2 && peer.id != *to;
+        let able = self.peers.iter().filter(able);
+        let mut peers: Vec<String> = able.map(|peer| peer.id.0.as_ref().into()).collect();
+        self.rng.shuffle(&mut peers);
+        peers.truncate(usize::from(want).min(MAX_MET));
+        if !peers.is_empty() {
+            self.send(to, &Message::Meet { peers });
+        }
+    }
+
+    pub(super) fn introduced(&mut self, by: &PeerId, peers: Vec<String>) {
+        for peer in peers.iter().take(MAX_MET) {
+            if self.peers.len() >= self.config.target_peers {
+                return;
+            }
+            self.meet(peer.as_str().into(), by);
+        }
+    }
+
+    /// The driver has something to say to a peer that is not open yet, or has to be restarted.
+    pub(super) fn signal(&mut self, to: PeerId, signal: Vec<u8>) {
+        let now = self.now;
+        let via = self
+            .vias
+            .iter()
+            .find(|via| via.peer == to && via.until > now);
+        let by = via.map(|via| via.by.clone());
+        let by = by.filter(|by| self.at(by).is_some_and(|at| self.peers[at].is_open()));
+        match by {
+            Some(by) if signal.len() <= MAX_SIGNAL => {
+                let to = to.0.as_ref().into();
+                self.send(&by, &Message::Signal { to, signal });
+            }
+            _ => self.out.push_back(Output::Signal { to, signal }),
+        }
+    }
+
+    /// A peer has us pass on a signal.
+    pub(super) fn relay_signal(&mut self, from: &PeerId, to: &str, signal: Vec<u8>) {
+        let now = self.now;
+        let Some(at) = self.at(from) else { return };
+        let relays = &mut self.peers[at].relays;
+        if signal.len() > MAX_SIGNAL || !relays.takes(now, RELAY_BURST, RELAYS_PER_SECOND) {
+            return;
+        }
+        let to = PeerId::from(to);
+        let is_there = self.at(&to).is_some_and(|at| self.peers[at].is_open());
+        if is_there && to != *from {
+            let from = from.0.as_ref().into();
+            self.send(&to, &Message::Signalled { from, signal });
+        }
+    }
+
+    /// Somebody whom a peer of ours introduced to us says something.
+    pub(super) fn signalled(&mut self, by: &PeerId, from: &str, signal: Vec<u8>) {
+        let from = PeerId::from(from);
+        let known = self.at(&from);
+        let room = self.peers.len() < self.config.max_peers;
+        if from.0.len() > 64
+            || signal.len() > MAX_SIGNAL
+            || self.banned.contains(&from)
+            || self.me.as_ref() == Some(&from)
+            || known.is_none() && !room
+        {
+            return;
+        }
+        // An open connection is not disturbed by what a third one says of it, unless it is silent.
+        if known.is_some_and(|at| self.peers[at].stage == Stage::Open) {
+            return;
+        }
+        self.remember_via(from.clone(), by.clone());
+        self.out.push_back(Output::Signalled { from, signal });
+    }
+
+    pub(super) fn beyond_time(&mut self) {
+        let now = self.now;
+        while let Some(at) = self.errands.iter().position(|errand| errand.until <= now) {
+            let errand = self.errands.remove(at);
+            let ask = errand.ask;
+            self.send(&errand.peer, &Message::Lack { ask });
+        }
+    }
+
+    pub(super) fn beyond_due(&self) -> u64 {
+        let due = self.errands.iter().map(|errand| errand.until).min();
+        due.unwrap_or(u64::MAX)
+    }
+}
+
+impl Peer {
+    fn finish_order(&self) -> u64 {
+        self.pulse
+            .finish(self.on_way() * crate::content::GROUP, 1.0) as u64
+    }
+}

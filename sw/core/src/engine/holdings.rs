@@ -1,0 +1,124 @@
+//! What our store holds and may serve.
+
+use super::Engine;
+use crate::{
+    content::{ContentId, group_count},
+    wire::{MAX_RUNS, Message},
+};
+
+/// A holding that grows is told to who asked for it at most this often, in milliseconds.
+const TOLD_EVERY: u64 = 300;
+/// Contents that one peer is kept up to date of.
+pub(super) const MAX_WATCHED: usize = 16;
+
+/// How much of a content is held.
+#[derive(Clone, Copy)]
+pub(super) enum Held {
+    All,
+    Part,
+    Nothing,
+}
+
+/// By content id. There may be thousands, and in a simulation thousands of these.
+#[derive(Default)]
+pub(super) struct Holdings(Vec<Holding>);
+
+struct Holding {
+    id: ContentId,
+    len: u64,
+    /// None if it is all of it.
+    part: Option<Box<[(u32, u32)]>>,
+}
+
+/// A content that a peer asked for and of which we hold a part.
+pub(super) struct Watch {
+    pub ask: u32,
+    pub id: ContentId,
+    pub told_at: u64,
+}
+
+impl Holdings {
+    fn find(&self, id: &ContentId) -> Option<&Holding> {
+        let at = self.0.binary_search_by(|held| held.id.cmp(id)).ok()?;
+        self.0.get(at)
+    }
+
+    fn insert(&mut self, id: ContentId, len: u64, groups: Vec<(u32, u32)>) {
+        let is_all = groups == [(0, group_count(len))];
+        let part = (!is_all).then(|| groups.into_boxed_slice());
+        let holding = Holding { id, len, part };
+        match self.0.binary_search_by(|held| held.id.cmp(&id)) {
+            Ok(at) => self.0[at] = holding,
+            Err(at) => self.0.insert(at, holding),
+        }
+    }
+
+    fn remove(&mut self, id: &ContentId) {
+        if let Ok(at) = self.0.binary_search_by(|held| held.id.cmp(id)) {
+            self.0.remove(at);
+        }
+    }
+
+    pub(super) fn held(&self, id: &ContentId) -> Held {
+        match self.find(id) {
+            None => Held::Nothing,
+            Some(Holding { part: None, .. }) => Held::All,
+            Some(_) => Held::Part,
+        }
+    }
+
+    /// The runs of groups that are held; none if nothing is.
+    pub(super) fn groups(&self, id: &ContentId) -> Vec<(u32, u32)> {
+        match self.find(id) {
+            None => Vec::new(),
+            Some(Holding {
+                part: None, len, ..
+            }) => vec![(0, group_count(*len))],
+            Some(Holding {
+                part: Some(part), ..
+            }) => part.iter().copied().take(MAX_RUNS).collect(),
+        }
+    }
+
+    /// The whole length of a content of which this run of groups is held.
+    pub(super) fn len_with(&self, id: &ContentId, first: u32, end: u32) -> Option<u64> {
+        let holding = self.find(id)?;
+        let holds = match &holding.part {
+            None => end <= group_count(holding.len),
+            Some(part) => super::runs::run_from(part, first)? >= end,
+        };
+        holds.then_some(holding.len)
+    }
+}
+
+impl Engine {
+    pub(super) fn stored(&mut self, id: ContentId, len: u64, groups: Vec<(u32, u32)>) {
+        self.holdings.insert(id, len, groups);
+        self.holding_changed(&id);
+        let is_all = matches!(self.holdings.held(&id), Held::All);
+        let now = self.now;
+        let mut told = Vec::new();
+        for peer in &mut self.peers {
+            let Some(at) = peer.watched.iter().position(|watch| watch.id == id) else {
+                continue;
+            };
+            let watch = &mut peer.watched[at];
+            if is_all || watch.told_at + TOLD_EVERY <= now {
+                watch.told_at = now;
+                told.push((peer.id.clone(), watch.ask));
+            }
+            if is_all {
+                peer.watched.swap_remove(at);
+            }
+        }
+        for (peer, ask) in told {
+            let groups = self.holdings.groups(&id);
+            self.send(&peer, &Message::Have { ask, groups });
+        }
+    }
+
+    pub(super) fn unstored(&mut self, id: &ContentId) {
+        self.holdings.remove(id);
+        self.holding_changed(id);
+    }
+}

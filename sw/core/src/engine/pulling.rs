@@ -1,0 +1,580 @@
+//! Pulls: which groups from whom, what comes of them, and who is relieved of what it is slow with.
+
+use std::{collections::VecDeque, ops::Range};
+
+use super::{
+    DropReason, Engine, Output, PeerId,
+    asking::{For, Known, Want},
+    peers::{Peer, Stage},
+    runs,
+};
+use crate::{
+    content::{ContentId, GROUP, GROUPS_PER_BLOCK, group_bytes},
+    deflate::{Kept, inflate},
+    port::WantId,
+    tree,
+    wire::{FRAME_GROUPS, Frame, Message},
+};
+
+/// A peer that owes groups and sends none for this long loses them to somebody else, in
+/// milliseconds; where it has been measured it is given less.
+const PULL_TIMEOUT: u64 = 2_000;
+const MIN_PULL_TIMEOUT: u64 = 500;
+/// What is pulled at once from a slow peer is what it sends in this time, in milliseconds.
+const PULL_TIME: f64 = 1_000.0;
+/// Stopped pulls remembered for one peer.
+const MAX_STOPPED: usize = 512;
+/// Groups after the next byte that are pulled in order; behind them the rarest come first.
+const URGENT: u32 = 128;
+/// How often it is looked for peers who are slow with the last of a want, in milliseconds.
+const LOOK_EVERY: u64 = 100;
+
+/// Groups that are on their way.
+pub(super) struct Pull {
+    pub number: u32,
+    pub want: WantId,
+    id: ContentId,
+    len: u64,
+    /// What has not come yet; frames come in order.
+    left: Range<u32>,
+    late_at: u64,
+    tier: u8,
+    /// Somebody else was asked for it too.
+    doubled: bool,
+}
+
+impl Peer {
+    /// Groups that are on their way from it.
+    pub(super) fn on_way(&self) -> u64 {
+        self.pulls.iter().map(|pull| pull.left.len() as u64).sum()
+    }
+
+    fn patience(&self) -> u64 {
+        let frame = f64::from(FRAME_GROUPS) * GROUP as f64 / self.pulse.rate();
+        let patience = 4.0 * self.pulse.rto() + 4.0 * frame;
+        (patience as u64).clamp(MIN_PULL_TIMEOUT, PULL_TIMEOUT)
+    }
+
+    /// When it would have sent these groups too, in milliseconds from now.
+    fn finish(&self, groups: u64) -> f64 {
+        self.pulse.finish((self.on_way() + groups) * GROUP, 1.0)
+    }
+
+    /// Pulls that are over are remembered, because their groups may still come.
+    fn stop(&mut self, at: usize) -> Pull {
+        let pull = self.pulls.remove(at);
+        remember(&mut self.stopped, pull.number);
+        pull
+    }
+}
+
+pub(super) fn remember(stopped: &mut VecDeque<u32>, pull: u32) {
+    if stopped.len() >= MAX_STOPPED {
+        stopped.pop_front();
+    }
+    stopped.push_back(pull);
+}
+
+impl Engine {
+    /// Assigns open groups to the peer that is expected to send them first. Says whether it did.
+    pub(super) fn pull_next(&mut self, number: WantId) -> bool {
+        let Some(want) = self.wants.iter().find(|want| want.number == number) else {
+            return false;
+        };
+        if want.whose == For::Later && !self.is_calm() {
+            return false;
+        }
+        let Some((first, end)) = self.choose_groups(want) else {
+            return false;
+        };
+        let Some((at, held_to, tier)) = self.choose_peer(want, first) else {
+            return false;
+        };
+        // A pull ends with its block, so that blocks of one content can come from several peers.
+        let block_end = (first / GROUPS_PER_BLOCK + 1).saturating_mul(GROUPS_PER_BLOCK);
+        let in_time = (self.peers[at].pulse.rate() * PULL_TIME / GROUP as f64) as u32;
+        let count = if want.is_small() {
+            u32::MAX
+        } else {
+            in_time.max(FRAME_GROUPS)
+        };
+        let end = end
+            .min(block_end)
+            .min(held_to)
+            .min(first.saturating_add(count));
+        self.pull(at, number, first..end, tier);
+        true
+    }
+
+    fn pull(&mut self, at: usize, number: WantId, run: Range<u32>, tier: u8) {
+        let (now, pull) = (self.now, self.number());
+        let Some(want) = self.wanted(number) else {
+            return;
+        };
+        runs::take(&mut want.open, &run);
+        if want.look_at == u64::MAX {
+            want.look_at = now + LOOK_EVERY;
+        }
+        let (id, len) = (want.id, want.len);
+        let peer = &mut self.peers[at];
+        if peer.pulls.is_empty() {
+            peer.pulse.begins(now);
+        }
+        let message = Message::Pull {
+            pull,
+            id,
+            first: run.start,
+            count: run.len() as u32,
+        };
+        peer.pulls.push(Pull {
+            number: pull,
+            want: number,
+            id,
+            len,
+            left: run,
+            late_at: now + peer.patience(),
+            tier,
+            doubled: false,
+        });
+        let to = peer.id.clone();
+        self.send(&to, &message);
+    }
+
+    /// The next open groups: in order as far as they are urgent, then those that fewest peers hold.
+    fn choose_groups(&self, want: &Want) -> Option<(u32, u32)> {
+        let first = want.next_open()?;
+        let next = (want.at / GROUP) as u32;
+        let run_end = want.open.first()?.end;
+        if first < next.saturating_add(URGENT) {
+            return Some((first, run_end));
+        }
+        let to = (want.credit / GROUP) as u32;
+        let mut rarest: Option<(usize, u32, u32)> = None;
+        for run in &want.open {
+            let mut start = run.start;
+            while start < run.end.min(to) {
+                let end = (start / GROUPS_PER_BLOCK + 1) * GROUPS_PER_BLOCK;
+                let end = end.min(run.end);
+                let holds = |peer: &&Peer| {
+                    let known = peer.knows(&want.id, self.now);
+                    peer.stage == Stage::Open && known.run_from(start, want.len).is_some()
+                };
+                let holders = self.peers.iter().filter(holds).count();
+                if holders > 0 && rarest.is_none_or(|(least, ..)| holders < least) {
+                    rarest = Some((holders, start, end));
+                }
+                start = end;
+            }
+        }
+        rarest
+            .map(|(_, start, end)| (start, end))
+            .or(Some((first, run_end)))
+    }
+
+    /// The peer that is expected to send this group first, up to where it holds what follows, and
+    /// its tier; none if that one has no room now.
+    fn choose_peer(&self, want: &Want, group: u32) -> Option<(usize, u32, u8)> {
+        let now = self.now;
+        // Wants share a peer's window, so that the first byte of a new one does not wait for the
+        // last of an old one.
+        let wants = self.wants.len().max(1) as u64;
+        let mut best: Option<(f64, usize, u32, u8)> = None;
+        let mut soonest = f64::INFINITY;
+        for (at, peer) in self.peers.iter().enumerate() {
+            if peer.stage != Stage::Open || peer.busy_until > now || want.failed.contains(&peer.id)
+            {
+                continue;
+            }
+            let known = self.known_for(want, peer);
+            let tier = if matches!(known, Known::Relayed) {
+                2
+            } else {
+                1
+            };
+            let Some(end) = known.run_from(group, want.len) else {
+                continue;
+            };
+            if !self.is_worth(want, peer, f64::from(tier)) {
+                continue;
+            }
+            let finish = peer.finish(1);
+            soonest = soonest.min(finish);
+            let window = (peer.pulse.window() / GROUP).min(u64::from(self.config.window));
+            let share = (window / wants).max(u64::from(GROUPS_PER_BLOCK));
+            let (mut on_way, mut ours) = (0, 0);
+            for pull in &peer.pulls {
+                on_way += pull.left.len() as u64;
+                if pull.want == want.number {
+                    ours += pull.left.len() as u64;
+                }
+            }
+            let has_room = ours < share && (on_way < window || ours == 0 && on_way < 2 * window);
+            if has_room && best.is_none_or(|(best, ..)| finish < best) {
+                best = Some((finish, at, end, tier));
+            }
+        }
+        let (finish, at, end, tier) = best?;
+        // A slow peer would hold back all that comes after it: the fast ones will have room again.
+        (finish <= 2.0 * soonest + 100.0).then_some((at, end, tier))
+    }
+
+    pub(super) fn groups_came(&mut self, from: &PeerId, frame: &Frame<'_>) {
+        let (now, count) = (self.now, frame.groups.len() as u32);
+        let Some(at) = self.at(from) else { return };
+        let peer = &mut self.peers[at];
+        let Some(nth) = peer.pulls.iter().position(|pull| pull.number == frame.pull) else {
+            if peer.stopped.contains(&frame.pull) {
+                self.totals.wasted += u64::from(count) * GROUP;
+                return;
+            }
+            return self.ban(from, DropReason::Unasked);
+        };
+        let pull = &mut peer.pulls[nth];
+        let run = frame.first..frame.first + count;
+        // What came from somebody else meanwhile was taken off the beginning of what is left.
+        let is_next = run.start == pull.left.start || pull.doubled && run.start < pull.left.start;
+        if !is_next || run.end > pull.left.end {
+            return self.ban(from, DropReason::Unasked);
+        }
+        let (id, len, number, tier) = (pull.id, pull.len, pull.want, pull.tier);
+        let Some(bytes) = verified(&id, len, run.clone(), frame) else {
+            return self.ban(from, DropReason::Lied);
+        };
+        pull.left.start = run.end.max(pull.left.start);
+        peer.pulls.retain(|pull| !pull.left.is_empty());
+        // A peer sends its pulls one after the other: all of them moved on.
+        let late_at = now + peer.patience();
+        for pull in &mut peer.pulls {
+            pull.late_at = late_at;
+        }
+        let is_last = peer.pulls.is_empty();
+        peer.pulse.came(bytes.len() as u64, now, is_last);
+        self.totals.received += bytes.len() as u64;
+        self.take_groups(number, run, bytes, tier);
+        self.deliver(number);
+        self.pump(number);
+        // It has room for the others.
+        self.pump_starved(number);
+    }
+
+    fn pump_starved(&mut self, but: WantId) {
+        let starved = self.wants.iter();
+        let starved = starved.filter(|want| want.number != but && want.next_open().is_some());
+        let starved: Vec<_> = starved.map(|want| want.number).collect();
+        for want in starved {
+            while self.pull_next(want) {}
+        }
+    }
+
+    /// Keeps verified groups until it is their turn; those that are there already are wasted.
+    fn take_groups(&mut self, number: WantId, run: Range<u32>, bytes: Vec<u8>, tier: u8) {
+        let Some(want) = self.wanted(number) else {
+            return;
+        };
+        let (len, doubled) = (want.len, want.doubled);
+        let new = runs::lacking(&want.have, &run);
+        if new == [run.clone()] {
+            let at = want.ready.partition_point(|(first, ..)| *first < run.start);
+            want.ready.insert(at, (run.start, bytes, tier));
+        } else {
+            let start = group_bytes(run.clone(), len).start;
+            let mut wasted = bytes.len() as u64;
+            for part in new {
+                let covered = group_bytes(part.clone(), len);
+                let cut = (covered.start - start) as usize..(covered.end - start) as usize;
+                wasted -= covered.end - covered.start;
+                let at = want
+                    .ready
+                    .partition_point(|(first, ..)| *first < part.start);
+                want.ready
+                    .insert(at, (part.start, bytes[cut].to_vec(), tier));
+            }
+            self.totals.wasted += wasted;
+            self.totals.received -= wasted;
+        }
+        let Some(want) = self.wanted(number) else {
+            return;
+        };
+        runs::add(&mut want.have, run.clone());
+        runs::take(&mut want.open, &run);
+        if doubled {
+            self.stop_doubles(number);
+        }
+    }
+
+    /// Nobody needs to send what somebody else has sent.
+    fn stop_doubles(&mut self, number: WantId) {
+        let Some(at) = self.want_at(number) else {
+            return;
+        };
+        let mut stops = Vec::new();
+        let have = &self.wants[at].have;
+        for peer in &mut self.peers {
+            let mut nth = 0;
+            while nth < peer.pulls.len() {
+                let pull = &mut peer.pulls[nth];
+                if pull.want == number && pull.doubled {
+                    match runs::lacking(have, &pull.left).first() {
+                        Some(lacking) => pull.left.start = lacking.start,
+                        None => {
+                            stops.push((peer.id.clone(), pull.number));
+                            peer.stop(nth);
+                            continue;
+                        }
+                    }
+                }
+                nth += 1;
+            }
+        }
+        for (peer, pull) in stops {
+            self.send(&peer, &Message::Stop { pull });
+        }
+    }
+
+    fn deliver(&mut self, number: WantId) {
+        let Some(at) = self.want_at(number) else {
+            return;
+        };
+        let want = &mut self.wants[at];
+        if let For::Peer { .. } = want.whose {
+            // Passed on when it is all there.
+            if want.have == [crate::content::groups_of(want.bytes.clone())] {
+                self.pass_on(number);
+            }
+            return;
+        }
+        while let Some((first, ..)) = want.ready.first() {
+            let from = u64::from(*first) * GROUP;
+            if from > want.at {
+                break;
+            }
+            let (_, mut bytes, tier) = want.ready.remove(0);
+            bytes.truncate((want.bytes.end - from).min(bytes.len() as u64) as usize);
+            let skip = (want.at - from).min(bytes.len() as u64) as usize;
+            if skip > 0 {
+                bytes.drain(..skip);
+            }
+            if bytes.is_empty() {
+                continue;
+            }
+            let offset = want.at;
+            want.at += bytes.len() as u64;
+            want.delivered = true;
+            self.out.push_back(Output::Deliver {
+                want: number,
+                offset,
+                bytes,
+                tier,
+            });
+        }
+        if want.at == want.bytes.end {
+            self.cancel(number);
+            self.out.push_back(Output::End { want: number });
+        }
+    }
+
+    /// The peer no longer has what it said it had, or what its filter says.
+    pub(super) fn pull_gone(&mut self, from: &PeerId, number: u32) {
+        if let Some(pull) = self.take_pull(from, number) {
+            self.forget(from, pull.id);
+            let want = pull.want;
+            self.reopen(&pull);
+            if let Some(want) = self.wanted(want) {
+                want.fails(from);
+            }
+            self.pump(want);
+        }
+    }
+
+    /// The peer serves others now.
+    pub(super) fn pull_refused(&mut self, from: &PeerId, number: u32, retry: u32) {
+        if let Some(pull) = self.take_pull(from, number) {
+            self.is_busy(from, retry);
+            let want = pull.want;
+            self.reopen(&pull);
+            if let Some(want) = self.wanted(want) {
+                want.busy += 1;
+            }
+            self.pump(want);
+        }
+    }
+
+    fn take_pull(&mut self, from: &PeerId, number: u32) -> Option<Pull> {
+        let peer = self.peer(from)?;
+        let at = peer.pulls.iter().position(|pull| pull.number == number)?;
+        Some(peer.pulls.remove(at))
+    }
+
+    fn reopen(&mut self, pull: &Pull) {
+        let others = self.peers.iter().flat_map(|peer| &peer.pulls);
+        let others = others.filter(|other| other.want == pull.want);
+        let elsewhere: Vec<_> = others.map(|other| other.left.clone()).collect();
+        if let Some(want) = self.wanted(pull.want) {
+            let mut open = runs::lacking(&want.have, &pull.left);
+            for run in elsewhere {
+                runs::take(&mut open, &run);
+            }
+            for run in open {
+                runs::add(&mut want.open, run);
+            }
+        }
+    }
+
+    /// What a peer owes goes to others; it may be back.
+    pub(super) fn take_back(&mut self, at: usize) {
+        let mut pulls = Vec::new();
+        while !self.peers[at].pulls.is_empty() {
+            pulls.push(self.peers[at].stop(0));
+        }
+        for pull in &pulls {
+            self.reopen(pull);
+        }
+        self.pump_all();
+    }
+
+    /// What a lost peer owed goes to others.
+    pub(super) fn lost_peer(&mut self, peer: Peer) {
+        for pull in &peer.pulls {
+            self.reopen(pull);
+            if let Some(want) = self.wanted(pull.want) {
+                want.fails(&peer.id);
+            }
+        }
+        for want in &mut self.wants {
+            want.asked.retain(|asked| asked.peer != peer.id);
+        }
+        self.errands_without(&peer.id);
+        self.pump_all();
+        self.serve_all();
+    }
+
+    pub(super) fn pulling_time(&mut self) {
+        let now = self.now;
+        let mut late = Vec::new();
+        for peer in &mut self.peers {
+            while let Some(at) = peer.pulls.iter().position(|pull| pull.late_at <= now) {
+                late.push((peer.id.clone(), peer.stop(at)));
+            }
+        }
+        let any_late = !late.is_empty();
+        for (id, pull) in late {
+            let number = pull.number;
+            self.send(&id, &Message::Stop { pull: number });
+            self.reopen(&pull);
+            if let Some(want) = self.wanted(pull.want) {
+                want.fails(&id);
+            }
+        }
+        if any_late {
+            self.pump_all();
+        }
+        let looks = self.wants.iter().filter(|want| want.look_at <= now);
+        let looks: Vec<_> = looks.map(|want| want.number).collect();
+        for want in looks {
+            self.relieve(want);
+        }
+    }
+
+    /// When nothing of a want is left to assign, the peer that is slowest with what it owes loses it
+    /// to one that would have it sooner: at once what it has not begun to send, and what it may be
+    /// sending to whichever is first.
+    fn relieve(&mut self, number: WantId) {
+        let now = self.now;
+        let Some(want) = self.wanted(number) else {
+            return;
+        };
+        want.look_at = now + LOOK_EVERY;
+        if want.next_open().is_some() {
+            return;
+        }
+        let mut slowest: Option<(f64, usize, usize)> = None;
+        let mut is_owed = false;
+        for (at, peer) in self.peers.iter().enumerate() {
+            let mut before = 0;
+            for (nth, pull) in peer.pulls.iter().enumerate() {
+                before += pull.left.len() as u64;
+                if pull.want != number {
+                    continue;
+                }
+                is_owed = true;
+                let waited = (now + peer.patience()).saturating_sub(pull.late_at) as f64;
+                let left = peer.pulse.finish(before * GROUP, 0.0);
+                // Silence is no sign of soon being done.
+                let left = left.max(waited - peer.pulse.rto());
+                if !pull.doubled && slowest.is_none_or(|(most, ..)| left > most) {
+                    slowest = Some((left, at, nth));
+                }
+            }
+        }
+        if !is_owed {
+            // Nothing is on its way: the next pull sets it again.
+            if let Some(want) = self.wanted(number) {
+                want.look_at = u64::MAX;
+            }
+            return;
+        }
+        let Some((left, at, nth)) = slowest else {
+            return;
+        };
+        let (Some(want), Some(pull)) = (
+            self.wants.iter().find(|want| want.number == number),
+            self.peers.get(at).and_then(|peer| peer.pulls.get(nth)),
+        ) else {
+            return;
+        };
+        let run = pull.left.clone();
+        let Some((thief, held_to, tier)) = self.choose_peer(want, run.start) else {
+            return;
+        };
+        let sooner = self.peers[thief].finish(run.len() as u64);
+        if thief == at || held_to < run.end || sooner * 1.5 + 50.0 > left {
+            return;
+        }
+        if nth > 0 {
+            let pull = self.peers[at].stop(nth).number;
+            let id = self.peers[at].id.clone();
+            self.send(&id, &Message::Stop { pull });
+            self.pull(thief, number, run, tier);
+            return;
+        }
+        self.peers[at].pulls[nth].doubled = true;
+        self.pull(thief, number, run, tier);
+        if let Some(pull) = self.peers[thief].pulls.last_mut() {
+            pull.doubled = true;
+        }
+        if let Some(want) = self.wanted(number) {
+            want.doubled = true;
+        }
+    }
+
+    pub(super) fn pulling_due(&self) -> u64 {
+        let pulls = self.peers.iter().flat_map(|peer| &peer.pulls);
+        let late = pulls.map(|pull| pull.late_at).min();
+        let looks = self.wants.iter().map(|want| want.look_at).min();
+        late.unwrap_or(u64::MAX).min(looks.unwrap_or(u64::MAX))
+    }
+}
+
+/// The bytes of a frame, inflated and verified, or nothing.
+fn verified(id: &ContentId, len: u64, run: Range<u32>, frame: &Frame<'_>) -> Option<Vec<u8>> {
+    if frame.proof.len() != tree::proof_len(len, &run) {
+        return None;
+    }
+    let covered = group_bytes(run.clone(), len);
+    let mut bytes = Vec::with_capacity((covered.end - covered.start) as usize);
+    for (group, (sent, deflated)) in run.clone().zip(&frame.groups) {
+        let covered = group_bytes(group..group + 1, len);
+        let group_len = (covered.end - covered.start) as usize;
+        if *deflated {
+            let kept = Kept {
+                bytes: sent.to_vec(),
+                deflated: true,
+            };
+            bytes.extend_from_slice(&inflate(kept, group_len).ok()?);
+        } else {
+            bytes.extend_from_slice(sent);
+        }
+    }
+    tree::verify(id, len, run, &bytes, frame.proof).ok()?;
+    Some(bytes)
+}

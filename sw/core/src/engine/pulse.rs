@@ -1,0 +1,255 @@
+//! What is measured of a peer: whether it lives, how far away it is, how fast it sends.
+
+use super::{DropReason, Engine, Output, PeerId, peers::Stage};
+use crate::wire::Message;
+
+/// A peer of which no rate is known counts as this fast, in bytes a millisecond: 8 Mbit/s up.
+const FIRST_RATE: f64 = 1_000.0;
+/// And as this far away, in milliseconds.
+const FIRST_RTT: f64 = 80.0;
+/// A rate is measured over at least this long, in milliseconds.
+const METER: u64 = 100;
+/// Peers that are this much later than the origin are not called slower, in milliseconds: nobody
+/// sees the difference, and the origin is spared.
+pub(super) const GRACE: f64 = 20.0;
+/// Peers are compared with the origin by what a resource of this size would take, in bytes.
+const TYPICAL: u64 = 64 << 10;
+
+/// So many at once, and then so many each second.
+#[derive(Clone, Copy)]
+pub(super) struct Bucket {
+    left: f32,
+    at: u64,
+}
+
+impl Bucket {
+    pub(super) fn new(now: u64, burst: f32) -> Self {
+        Self {
+            left: burst,
+            at: now,
+        }
+    }
+
+    fn fill(&mut self, now: u64, burst: f32, each_second: f32) {
+        let gained = now.saturating_sub(self.at) as f32 / 1000.0 * each_second;
+        self.left = (self.left + gained).min(burst);
+        self.at = now;
+    }
+
+    pub(super) fn takes(&mut self, now: u64, burst: f32, each_second: f32) -> bool {
+        self.fill(now, burst, each_second);
+        let takes = self.left >= 1.0;
+        if takes {
+            self.left -= 1.0;
+        }
+        takes
+    }
+
+    /// Takes more than there may be, if there is anything; else says when there will be.
+    pub(super) fn overdraws(&mut self, now: u64, each_second: f32, amount: f32) -> Result<(), u64> {
+        self.fill(now, each_second, each_second);
+        if self.left <= 0.0 {
+            return Err(now + 1 + (-self.left / each_second * 1000.0) as u64);
+        }
+        self.left -= amount;
+        Ok(())
+    }
+}
+
+/// What the origin is expected to need.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    /// In milliseconds.
+    pub first_byte: f64,
+    /// In bytes a millisecond.
+    pub rate: f64,
+}
+
+impl Origin {
+    pub(super) fn finish(&self, bytes: u64) -> f64 {
+        self.first_byte + bytes as f64 / self.rate.max(0.001)
+    }
+}
+
+/// Measures of one peer.
+pub(super) struct Pulse {
+    /// When anything last came.
+    pub heard: u64,
+    /// The ping that is out: its number, and when it went.
+    ping: Option<(u32, u64)>,
+    /// Smoothed, and its variation (RFC 6298), in milliseconds.
+    rtt: Option<(f64, f64)>,
+    /// The shortest lately: what the way takes when nothing is queued on it.
+    least: f64,
+    /// Bytes a millisecond; 0 is not known.
+    rate: f64,
+    meter: (u64, u64),
+    /// Bytes of content that came from it, and that went to it.
+    pub got: u64,
+    /// See `got`.
+    pub gave: u64,
+}
+
+impl Pulse {
+    pub(super) fn new(now: u64) -> Self {
+        Self {
+            heard: now,
+            ping: None,
+            rtt: None,
+            least: FIRST_RTT,
+            rate: 0.0,
+            meter: (now, 0),
+            got: 0,
+            gave: 0,
+        }
+    }
+
+    fn took(&mut self, ms: f64) {
+        self.rtt = Some(match self.rtt {
+            None => (ms, ms / 2.0),
+            Some((mean, deviation)) => (
+                mean + 0.125 * (ms - mean),
+                deviation + 0.25 * ((ms - mean).abs() - deviation),
+            ),
+        });
+        self.least = match self.rtt {
+            Some(_) if ms > self.least => self.least * 1.01,
+            _ => ms,
+        }
+        .min(ms.max(1.0));
+    }
+
+    /// A ping went out since anything came.
+    fn is_pinged(&self) -> bool {
+        self.ping.is_some_and(|(_, at)| at >= self.heard)
+    }
+
+    pub(super) fn rtt(&self) -> f64 {
+        self.rtt.map_or(FIRST_RTT, |(mean, _)| mean)
+    }
+
+    /// What nearly every round trip stays below (RFC 6298).
+    pub(super) fn rto(&self) -> f64 {
+        self.rtt.map_or(4.0 * FIRST_RTT, |(mean, deviation)| {
+            mean + (4.0 * deviation).max(10.0)
+        })
+    }
+
+    pub(super) fn rate(&self) -> f64 {
+        if self.rate > 0.0 {
+            self.rate
+        } else {
+            FIRST_RATE
+        }
+    }
+
+    /// Something is pulled after a pause.
+    pub(super) fn begins(&mut self, now: u64) {
+        self.meter = (now + self.least as u64, 0);
+    }
+
+    /// Content came; `is_last` of what was pulled.
+    pub(super) fn came(&mut self, bytes: u64, now: u64, is_last: bool) {
+        self.got += bytes;
+        self.meter.1 += bytes;
+        let took = now.saturating_sub(self.meter.0);
+        if took >= METER || is_last {
+            let sample = self.meter.1 as f64 / took.max(10) as f64;
+            // A short one says less, and what the window held back is soon found out.
+            let weight = if took >= METER { 0.5 } else { 0.2 };
+            self.rate = if self.rate == 0.0 {
+                sample
+            } else {
+                self.rate + weight * (sample - self.rate)
+            };
+            self.meter = (now, 0);
+        }
+    }
+
+    /// Bytes to have on their way from it: twice what it sends in a round trip, so that it finds out
+    /// when there is more, and never less than keeps its disk and channel busy at once.
+    pub(super) fn window(&self) -> u64 {
+        (2.0 * self.rate() * (self.least + 20.0)) as u64 + (256 << 10)
+    }
+
+    /// How long these bytes take, after so many round trips.
+    pub(super) fn finish(&self, bytes: u64, trips: f64) -> f64 {
+        trips * self.rtt() + bytes as f64 / self.rate()
+    }
+
+    /// Whether a small resource would come later from it than from the origin.
+    pub(super) fn is_slow(&self, origin: Option<Origin>) -> bool {
+        let measured = self.rtt.is_some();
+        origin.is_some_and(|origin| {
+            measured && self.finish(TYPICAL, 1.0) > origin.finish(TYPICAL) + GRACE
+        })
+    }
+}
+
+impl Engine {
+    /// Anything came from a peer: it lives.
+    pub(super) fn heard(&mut self, at: usize) {
+        let peer = &mut self.peers[at];
+        peer.pulse.heard = self.now;
+        if peer.stage == Stage::Suspect {
+            peer.stage = Stage::Open;
+        }
+    }
+
+    pub(super) fn ping(&mut self, at: usize) {
+        let nonce = self.number();
+        let peer = &mut self.peers[at];
+        peer.pulse.ping = Some((nonce, self.now));
+        let id = peer.id.clone();
+        self.send(&id, &Message::Ping { nonce });
+    }
+
+    pub(super) fn pong(&mut self, from: &PeerId, nonce: u32) {
+        let now = self.now;
+        if let Some(peer) = self.peer(from)
+            && let Some((_, at)) = peer.pulse.ping.filter(|(number, _)| *number == nonce)
+        {
+            peer.pulse.ping = None;
+            peer.pulse.took((now - at) as f64);
+        }
+    }
+
+    /// Pings who is quiet, suspects who stays so, drops who is dead.
+    pub(super) fn pulse_time(&mut self) {
+        let (now, quiet) = (self.now, u64::from(self.config.quiet.max(1)));
+        for at in (0..self.peers.len()).rev() {
+            let peer = &mut self.peers[at];
+            let silent = now - peer.pulse.heard.min(now);
+            match peer.stage {
+                Stage::Dialled => {}
+                Stage::Open if silent >= 2 * quiet => {
+                    peer.stage = Stage::Suspect;
+                    let id = peer.id.clone();
+                    self.out.push_back(Output::Restart { peer: id });
+                    self.take_back(at);
+                }
+                Stage::Open if silent >= quiet && !peer.pulse.is_pinged() => self.ping(at),
+                Stage::Suspect if silent >= 4 * quiet => {
+                    let id = peer.id.clone();
+                    self.drop_peer(&id, DropReason::Dead);
+                }
+                // The answer, had it come, would have been heard.
+                Stage::Open | Stage::Suspect => {}
+            }
+        }
+    }
+
+    pub(super) fn pulse_due(&self) -> u64 {
+        let quiet = u64::from(self.config.quiet.max(1));
+        let due = |peer: &super::peers::Peer| {
+            let silent = match peer.stage {
+                Stage::Dialled => return u64::MAX,
+                Stage::Open if !peer.pulse.is_pinged() => quiet,
+                Stage::Open => 2 * quiet,
+                Stage::Suspect => 4 * quiet,
+            };
+            peer.pulse.heard + silent
+        };
+        self.peers.iter().map(due).min().unwrap_or(u64::MAX)
+    }
+}
