@@ -74,10 +74,10 @@ fn key(id: &ContentId, kind: u64) -> u64 {
 /// The page, what it asked for, and what was told of that.
 #[derive(Default)]
 pub(super) struct Context {
-    page: Option<u64>,
+    pub page: Option<u64>,
     /// Sorted.
     ids: Vec<ContentId>,
-    told: Vec<u64>,
+    pub told: Vec<u64>,
     /// When a change is to be told.
     pub tell_at: Option<u64>,
 }
@@ -164,7 +164,7 @@ impl Engine {
     }
 
     pub(super) fn filter(&mut self, from: &PeerId, bits: &[u8]) {
-        if bits.len() % 8 != 0 || bits.is_empty() || bits.len() > MAX_WORDS * 8 {
+        if !bits.len().is_multiple_of(8) || bits.is_empty() || bits.len() > MAX_WORDS * 8 {
             return self.ban(from, DropReason::Message(BadMessage::Control));
         }
         let words = bits
@@ -258,7 +258,7 @@ fn full(words: &[u64]) -> Message {
     }
 }
 
-fn tag(page: u64, from: &PeerId, to: &PeerId) -> u64 {
+pub(super) fn tag(page: u64, from: &PeerId, to: &PeerId) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&page.to_le_bytes());
     hasher.update(from.0.as_bytes());

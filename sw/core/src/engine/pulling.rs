@@ -17,15 +17,16 @@ use crate::{
 };
 
 /// A peer that owes groups and sends none for this long loses them to somebody else, in
-/// milliseconds; where it has been measured it is given less.
+/// milliseconds; where it has been measured that says how long.
 const PULL_TIMEOUT: u64 = 2_000;
-const MIN_PULL_TIMEOUT: u64 = 500;
+const MIN_PULL_TIMEOUT: u64 = 1_000;
+const MAX_PULL_TIMEOUT: u64 = 4_000;
 /// What is pulled at once from a slow peer is what it sends in this time, in milliseconds.
 const PULL_TIME: f64 = 1_000.0;
 /// Stopped pulls remembered for one peer.
 const MAX_STOPPED: usize = 512;
 /// Groups after the next byte that are pulled in order; behind them the rarest come first.
-const URGENT: u32 = 128;
+const URGENT: u32 = 64;
 /// How often it is looked for peers who are slow with the last of a want, in milliseconds.
 const LOOK_EVERY: u64 = 100;
 
@@ -50,9 +51,12 @@ impl Peer {
     }
 
     fn patience(&self) -> u64 {
+        if !self.pulse.is_measured() {
+            return PULL_TIMEOUT;
+        }
         let frame = f64::from(FRAME_GROUPS) * GROUP as f64 / self.pulse.rate();
         let patience = 4.0 * self.pulse.rto() + 4.0 * frame;
-        (patience as u64).clamp(MIN_PULL_TIMEOUT, PULL_TIMEOUT)
+        (patience as u64).clamp(MIN_PULL_TIMEOUT, MAX_PULL_TIMEOUT)
     }
 
     /// When it would have sent these groups too, in milliseconds from now.

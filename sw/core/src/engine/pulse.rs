@@ -119,6 +119,11 @@ impl Pulse {
         .min(ms.max(1.0));
     }
 
+    /// When the last ping went out.
+    fn pinged(&self) -> u64 {
+        self.ping.map_or(0, |(_, at)| at)
+    }
+
     /// A ping went out since anything came.
     fn is_pinged(&self) -> bool {
         self.ping.is_some_and(|(_, at)| at >= self.heard)
@@ -133,6 +138,10 @@ impl Pulse {
         self.rtt.map_or(4.0 * FIRST_RTT, |(mean, deviation)| {
             mean + (4.0 * deviation).max(10.0)
         })
+    }
+
+    pub(super) fn is_measured(&self) -> bool {
+        self.rate > 0.0
     }
 
     pub(super) fn rate(&self) -> f64 {
@@ -226,6 +235,7 @@ impl Engine {
                     peer.stage = Stage::Suspect;
                     let id = peer.id.clone();
                     self.out.push_back(Output::Restart { peer: id });
+                    self.ping(at);
                     self.take_back(at);
                 }
                 Stage::Open if silent >= quiet && !peer.pulse.is_pinged() => self.ping(at),
@@ -233,7 +243,8 @@ impl Engine {
                     let id = peer.id.clone();
                     self.drop_peer(&id, DropReason::Dead);
                 }
-                // The answer, had it come, would have been heard.
+                // Whichever way is found, somebody has to use it for it to be noticed.
+                Stage::Suspect if peer.pulse.pinged() + quiet / 2 <= now => self.ping(at),
                 Stage::Open | Stage::Suspect => {}
             }
         }
@@ -242,13 +253,13 @@ impl Engine {
     pub(super) fn pulse_due(&self) -> u64 {
         let quiet = u64::from(self.config.quiet.max(1));
         let due = |peer: &super::peers::Peer| {
-            let silent = match peer.stage {
-                Stage::Dialled => return u64::MAX,
-                Stage::Open if !peer.pulse.is_pinged() => quiet,
-                Stage::Open => 2 * quiet,
-                Stage::Suspect => 4 * quiet,
-            };
-            peer.pulse.heard + silent
+            let pulse = &peer.pulse;
+            match peer.stage {
+                Stage::Dialled => u64::MAX,
+                Stage::Open if !pulse.is_pinged() => pulse.heard + quiet,
+                Stage::Open => pulse.heard + 2 * quiet,
+                Stage::Suspect => (pulse.heard + 4 * quiet).min(pulse.pinged() + quiet / 2),
+            }
         };
         self.peers.iter().map(due).min().unwrap_or(u64::MAX)
     }

@@ -128,6 +128,12 @@ impl Serving {
         self.queue.is_empty() && self.reads.is_empty() && self.buffered <= LOW_WATER
     }
 
+    /// What is about to be put into the channel.
+    fn reading(&self) -> u64 {
+        let groups: usize = self.reads.iter().map(|read| read.groups.len()).sum();
+        groups as u64 * GROUP
+    }
+
     fn waiting(&self) -> u64 {
         let groups: usize = self.queue.iter().map(|job| job.groups.len()).sum();
         groups as u64 * GROUP + self.buffered
@@ -145,9 +151,20 @@ impl Engine {
         served.count()
     }
 
+    /// What the way up carries, as far as is known, and may carry: bytes a millisecond.
+    fn upload(&self) -> f64 {
+        let limit = self.config.upload as f64 / 1000.0;
+        match (self.uplink.rate, limit) {
+            (rate, 0.0) => rate,
+            (0.0, limit) => limit,
+            (rate, limit) => rate.min(limit),
+        }
+    }
+
     fn slots(&self) -> usize {
-        let fed = if self.uplink.rate > 0.0 {
-            (self.uplink.rate / SLOT_RATE) as usize
+        let upload = self.upload();
+        let fed = if upload > 0.0 {
+            (upload / SLOT_RATE) as usize
         } else {
             usize::MAX
         };
@@ -178,11 +195,7 @@ impl Engine {
     /// When a peer that is sent away is to come again.
     fn retry(&self) -> u32 {
         let waiting: u64 = self.peers.iter().map(|peer| peer.serving.waiting()).sum();
-        let rate = if self.config.upload > 0 {
-            self.config.upload as f64 / 1000.0
-        } else {
-            self.uplink.rate.max(SLOT_RATE)
-        };
+        let rate = self.upload().max(SLOT_RATE);
         let slots = self.slots().max(1) as f64;
         // The first slot is free when its share of what waits is sent.
         ((waiting as f64 / rate / slots) as u64).clamp(MIN_RETRY, MAX_RETRY) as u32
@@ -339,7 +352,7 @@ impl Engine {
             let can = |peer: &&mut Peer| {
                 let serving = &peer.serving;
                 !serving.queue.is_empty()
-                    && serving.buffered < high
+                    && serving.buffered + serving.reading() < high
                     && serving.reads.len() < READ_AHEAD
             };
             let peers = self.peers.iter_mut().filter(can);
@@ -361,9 +374,9 @@ impl Engine {
             let Some(job) = serving.queue.get_mut(next) else {
                 return;
             };
-            // In the pieces in which it is sent where somebody else waits, else all at once.
-            let is_alone = served < 2 && self.config.upload == 0;
-            let piece = if is_alone {
+            // In the pieces in which it is sent, but for a moment's work where nobody else waits.
+            let is_quick = high == MAX_HIGH_WATER && served < 2 && self.config.upload == 0;
+            let piece = if is_quick {
                 GROUPS_PER_BLOCK
             } else {
                 FRAME_GROUPS

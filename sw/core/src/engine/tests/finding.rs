@@ -1,0 +1,207 @@
+//! Who holds what: filters over the page that both are on, and what they give away.
+
+use super::*;
+
+/// The page's images: the first `held` of them are held by visitor 0.
+fn page(swarm: &mut Swarm, count: u8, held: u8, who: &[usize]) -> Vec<(ContentId, Vec<u8>)> {
+    let images: Vec<_> = (0..count)
+        .map(|n| noise(20_000, n))
+        .map(|bytes| (ContentId::of(&bytes), bytes))
+        .collect();
+    for (_, bytes) in &images[..usize::from(held)] {
+        swarm.give(0, bytes);
+    }
+    let ids: Vec<_> = images.iter().map(|(id, _)| *id).collect();
+    swarm.on_page(1, who, &ids);
+    swarm.run(1_000);
+    images
+}
+
+#[test]
+fn on_the_same_page_holdings_are_known_without_a_question() {
+    let mut swarm = Swarm::new(2);
+    let images = page(&mut swarm, 40, 20, &[0, 1]);
+    for (want, (id, bytes)) in (0..20).zip(&images) {
+        swarm.want(1, want, *id, 20_000, 0..20_000);
+        swarm.run(100);
+        assert!(swarm.got_all(1, want, bytes));
+    }
+    assert_eq!(swarm.said(1, "ask"), 0);
+    assert_eq!(swarm.said(1, "pull"), 20);
+}
+
+#[test]
+fn nobody_has_it_costs_no_question_on_the_same_page() {
+    let mut swarm = Swarm::new(2);
+    let images = page(&mut swarm, 40, 20, &[0, 1]);
+    // The origin answers sooner than a search would.
+    let (first_byte, rate) = (30, 10_000_000);
+    swarm.input(1, Input::Origin { first_byte, rate });
+    let before: usize = swarm.visitors[1].said.values().sum();
+    let mut false_claims = 0;
+    for (want, (id, _)) in (0..20).zip(&images[20..]) {
+        swarm.want(1, want, *id, 20_000, 0..20_000);
+        match swarm.got(1, want).1 {
+            Some(Err(FailReason::NobodyHas)) => {}
+            _ => false_claims += 1,
+        }
+    }
+    let after: usize = swarm.visitors[1].said.values().sum();
+    assert_eq!((after - before, false_claims), (0, 0));
+}
+
+#[test]
+fn what_is_stored_later_is_told_by_a_small_change() {
+    let mut swarm = Swarm::new(2);
+    let images = page(&mut swarm, 40, 20, &[0, 1]);
+    let (filters, flips) = (swarm.said(0, "filter"), swarm.said(0, "flips"));
+    swarm.give(0, &images[30].1);
+    swarm.run(500);
+    assert_eq!(swarm.said(0, "filter"), filters);
+    assert_eq!(swarm.said(0, "flips"), flips + 1);
+    swarm.want(1, 1, images[30].0, 20_000, 0..20_000);
+    swarm.run(100);
+    assert!(swarm.got_all(1, 1, &images[30].1));
+    assert_eq!(swarm.said(1, "ask"), 0);
+    // And what is dropped is told as well.
+    swarm.input(0, Input::Dropped { id: images[30].0 });
+    swarm.run(500);
+    assert_eq!(swarm.said(0, "flips"), flips + 2);
+}
+
+#[test]
+fn on_another_page_a_peer_gets_no_filter_and_has_to_ask() {
+    let mut swarm = Swarm::new(2);
+    let images = page(&mut swarm, 40, 20, &[0]);
+    swarm.on_page(2, &[1], &[]);
+    swarm.run(1_000);
+    assert_eq!(swarm.said(0, "filter") + swarm.said(1, "filter"), 0);
+    swarm.want(1, 1, images[0].0, 20_000, 0..20_000);
+    swarm.run(200);
+    assert!(swarm.got_all(1, 1, &images[0].1));
+    assert_eq!(swarm.said(1, "ask"), 1);
+}
+
+#[test]
+fn proof_of_a_page_is_of_no_use_to_another_peer() {
+    let mut swarm = Swarm::new(3);
+    page(&mut swarm, 40, 20, &[0, 2]);
+    assert_eq!(swarm.said(0, "filter"), 1);
+    // Visitor 1 is elsewhere and repeats what it was told by each of the two.
+    for (from, to) in [(0, 1), (2, 1), (1, 0), (1, 2), (0, 2), (2, 0)] {
+        let context = &swarm.visitors[from].engine.context;
+        let tag = filter::tag(context.page.unwrap_or(9), &name(from), &name(to));
+        swarm.says(1, 0, &Message::Page { tag });
+    }
+    swarm.run(1_000);
+    assert_eq!(swarm.said(0, "filter"), 1);
+}
+
+/// A tester who has the manifest and a peer on its own page learns what that page holds, within one
+/// in a hundred, and nothing of the visitor's other pages.
+#[test]
+fn who_tests_the_whole_manifest_learns_the_page_and_not_the_history() {
+    let mut swarm = Swarm::new(2);
+    for n in 100..200 {
+        swarm.give(0, &noise(1_000, n));
+    }
+    let images = page(&mut swarm, 40, 20, &[0, 1]);
+    let says = |id: &ContentId| {
+        let peer = &swarm.visitors[1].engine.peers[0];
+        peer.claims(id)
+    };
+    // A hundred contents of the history, and ten thousand of the manifest that were never seen.
+    let history = (100..200).map(|n| ContentId::of(&noise(1_000, n)));
+    let never = (0..10_000_u32).map(|n| ContentId::of(&n.to_le_bytes()));
+    let held = |id: &ContentId| says(id) == filter::Claim::Held;
+    let of_history = history.filter(held).count();
+    let of_never = never.filter(held).count();
+    assert!(
+        of_never < 100,
+        "{of_never} of 10,000 are claimed and not held"
+    );
+    assert!(of_history <= 5, "{of_history} of 100 tell of the history");
+    for (n, (id, _)) in images.iter().enumerate() {
+        let expected = [filter::Claim::Lacked, filter::Claim::Held][usize::from(n < 20)];
+        assert_eq!(says(id), expected);
+    }
+    let words = swarm.visitors[0].engine.context.told.len();
+    assert_eq!(words * 8, 80, "bytes for up to 64 resources");
+}
+
+#[test]
+fn questions_are_answered_at_a_limited_rate() {
+    let mut swarm = Swarm::new(2);
+    let id = swarm.give(0, &noise(100, 1));
+    for ask in 0..1_000 {
+        swarm.says(1, 0, &Message::Ask { ask, id });
+    }
+    assert_eq!((swarm.said(0, "have"), swarm.said(0, "busy")), (128, 872));
+    swarm.run(1_000);
+    for ask in 0..1_000 {
+        swarm.says(1, 0, &Message::Ask { ask, id });
+    }
+    assert_eq!(swarm.said(0, "have"), 144);
+}
+
+#[test]
+fn filter_that_is_wrong_costs_one_message_and_another_peer_serves() {
+    let mut swarm = Swarm::new(3);
+    let bytes = noise(20_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.on_page(1, &[0, 1, 2], &[id]);
+    swarm.run(1_000);
+    // Gone from the store, but the filter still says that it is there.
+    swarm.visitors[0].engine.holdings = Holdings::default();
+    swarm.give(1, &bytes);
+    swarm.run(1_000);
+    swarm.want(2, 1, id, 20_000, 0..20_000);
+    swarm.run(1_000);
+    assert!(swarm.got_all(2, 1, &bytes));
+    assert!(swarm.visitors[2].dropped.is_empty());
+}
+
+#[test]
+fn who_has_a_part_tells_who_asked_when_it_has_more() {
+    let mut swarm = Swarm::new(2);
+    let bytes = noise(2_000_000, 1);
+    let (id, len) = (ContentId::of(&bytes), 2_000_000);
+    swarm.visitors[0].store.insert(id, bytes.clone());
+    let groups = vec![(0, 32)];
+    swarm.input(0, Input::Stored { id, len, groups });
+    swarm.visitors[1].got.insert(1, (0, Vec::new(), None));
+    let input = Input::Want {
+        want: 1,
+        id,
+        len,
+        bytes: 0..len,
+        credit: 32 * GROUP,
+    };
+    swarm.input(1, input);
+    swarm.run(1_000);
+    assert_eq!(swarm.got(1, 1).0.len() as u64, 32 * GROUP);
+    let groups = vec![(0, group_count(len))];
+    swarm.input(0, Input::Stored { id, len, groups });
+    swarm.run(50);
+    swarm.input(1, Input::Credit { want: 1, to: len });
+    swarm.run(2_000);
+    assert!(swarm.got_all(1, 1, &bytes));
+    assert_eq!(swarm.said(1, "ask"), 1);
+}
+
+#[test]
+fn filters_that_make_no_sense_end_the_connection() {
+    for bits in [vec![], vec![1; 9], vec![0; 1_000_000 / 64]] {
+        let mut swarm = Swarm::new(2);
+        let is_long = bits.len() > 9_000;
+        swarm.says(0, 1, &Message::Filter { bits });
+        let why = swarm.visitors[1].dropped[0].1;
+        assert!(matches!(why, DropReason::Message(_)), "{why:?} {is_long}");
+    }
+    let mut swarm = Swarm::new(2);
+    let bits = vec![0; 40];
+    swarm.says(0, 1, &Message::Filter { bits });
+    let bits = vec![320];
+    swarm.says(0, 1, &Message::Flips { bits });
+    assert_eq!(swarm.visitors[1].dropped.len(), 1);
+}

@@ -1,0 +1,198 @@
+//! Whatever happens, in whichever order.
+
+use proptest::prelude::*;
+
+use super::{transfers::lie, *};
+
+/// What may happen to the visitors in the middle.
+#[derive(Clone, Copy, Debug)]
+enum Chance {
+    Close(usize, usize),
+    Connect(usize, usize),
+    Silent(usize),
+    Loud,
+    Forget(usize),
+    Cancel,
+    Credit,
+    Prefetch,
+    Lower(usize),
+    /// A message that is on its way is lost.
+    Lose(usize),
+    /// Or comes twice.
+    Repeat(usize),
+    /// Or later than others.
+    Late(usize, u64),
+    ServerLost,
+    Answered(usize, u8),
+}
+
+fn chance() -> impl Strategy<Value = Chance> {
+    let who = || 0usize..5;
+    prop_oneof![
+        (who(), who()).prop_map(|(a, b)| Chance::Close(a, b)),
+        (who(), who()).prop_map(|(a, b)| Chance::Connect(a, b)),
+        who().prop_map(Chance::Silent),
+        Just(Chance::Loud),
+        who().prop_map(Chance::Forget),
+        Just(Chance::Cancel),
+        Just(Chance::Credit),
+        Just(Chance::Prefetch),
+        who().prop_map(Chance::Lower),
+        any::<usize>().prop_map(Chance::Lose),
+        any::<usize>().prop_map(Chance::Repeat),
+        (any::<usize>(), 0u64..300).prop_map(|(n, by)| Chance::Late(n, by)),
+        Just(Chance::ServerLost),
+        (who(), any::<u8>()).prop_map(|(who, kind)| Chance::Answered(who, kind)),
+    ]
+}
+
+impl Swarm {
+    /// A message that is on its way, chosen by a number.
+    fn message(&mut self, nth: usize) -> Option<usize> {
+        let is_message = |(_, event): &(u64, Event)| matches!(event, Event::Message(..));
+        let messages: Vec<_> = (0..self.on_way.len())
+            .filter(|at| is_message(&self.on_way[*at]))
+            .collect();
+        (!messages.is_empty()).then(|| messages[nth % messages.len()])
+    }
+
+    fn chance(&mut self, chance: Chance) {
+        match chance {
+            Chance::Close(a, b) if a != b => self.close(a, b),
+            Chance::Connect(a, b) if a != b => self.connect(a, b),
+            Chance::Silent(who) => self.silent.push(who),
+            Chance::Loud => self.silent.clear(),
+            Chance::Forget(who) => self.visitors[who].store.clear(),
+            Chance::Cancel => self.input(4, Input::Cancel { want: 2 }),
+            Chance::Credit => self.input(
+                4,
+                Input::Credit {
+                    want: 3,
+                    to: u64::MAX,
+                },
+            ),
+            Chance::Prefetch => {
+                let (want, id) = (self.visitors[4].got.len() as u32 + 10, ContentId([7; 32]));
+                let got = &mut self.visitors[4].got;
+                got.insert(want, (0, Vec::new(), None));
+                self.input(4, Input::Prefetch { want, id, len: 9 });
+            }
+            Chance::Lower(who) => {
+                let config = Config {
+                    slots: 1,
+                    max_peers: 2,
+                    upload: 300_000,
+                    ..Config::default()
+                };
+                self.input(who, Input::Configure { config });
+            }
+            Chance::Lose(nth) => {
+                if let Some(at) = self.message(nth) {
+                    self.on_way.remove(at);
+                }
+            }
+            Chance::Repeat(nth) => {
+                if let Some(at) = self.message(nth)
+                    && let (when, Event::Message(from, to, bytes)) = &self.on_way[at]
+                {
+                    let event = Event::Message(*from, *to, bytes.clone());
+                    self.on_way.push((*when + 5, event));
+                }
+            }
+            Chance::Late(nth, by) => {
+                if let Some(at) = self.message(nth) {
+                    self.on_way[at].0 += by;
+                }
+            }
+            Chance::ServerLost => self.input(4, Input::ServerLost),
+            // What nobody asked for, with numbers that may be those of something.
+            Chance::Answered(who, kind) if who != 4 => {
+                let number = u32::from(kind);
+                let message = match kind % 8 {
+                    0 => Message::Have {
+                        ask: number,
+                        groups: vec![(5, 2), (0, 9)],
+                    },
+                    1 => Message::Lack { ask: number },
+                    2 => Message::Busy {
+                        ask: number,
+                        retry: u32::MAX,
+                    },
+                    3 => Message::Gone { pull: number },
+                    4 => Message::Later {
+                        pull: number,
+                        retry: 0,
+                    },
+                    5 => Message::Found {
+                        ask: number,
+                        peer: Some("3".into()),
+                    },
+                    6 => Message::Found {
+                        ask: number,
+                        peer: None,
+                    },
+                    _ => Message::Stop { pull: number },
+                };
+                self.says(who, 4, &message);
+            }
+            Chance::Close(..) | Chance::Connect(..) | Chance::Answered(..) => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Every want ends, what it got is a right beginning, in order and once (the harness checks
+    /// that), and nothing stays assigned or occupied anywhere.
+    #[test]
+    fn every_want_ends_with_right_bytes_whatever_happens(
+        holders in 1usize..4,
+        liars in prop::collection::vec(prop::bool::weighted(0.2), 3),
+        ups in prop::collection::vec(prop_oneof![Just(0u64), 20u64..2_000], 5),
+        same_page: bool,
+        events in prop::collection::vec((1u64..300, chance()), 0..30),
+        len in 1usize..3_000_000,
+    ) {
+        let mut swarm = Swarm::new(5);
+        let bytes = noise(len, 1);
+        for (who, lies) in liars.into_iter().enumerate().take(holders) {
+            swarm.give(who, &bytes);
+            if lies {
+                swarm.visitors[who].meddle = Some(lie);
+            }
+        }
+        for (who, up) in ups.into_iter().enumerate() {
+            swarm.visitors[who].up = up;
+        }
+        let id = ContentId::of(&bytes);
+        if same_page {
+            swarm.on_page(1, &[0, 1, 2, 3, 4], &[id]);
+            swarm.run(500);
+        }
+        let (len, half) = (len as u64, len as u64 / 2);
+        swarm.want(4, 1, id, len, 0..len);
+        swarm.want(4, 2, id, len, half..len);
+        swarm.visitors[4].got.insert(3, (0, Vec::new(), None));
+        swarm.input(4, Input::Want { want: 3, id, len, bytes: 0..len, credit: half });
+        for (wait, event) in events {
+            swarm.run(wait);
+            swarm.chance(event);
+        }
+        swarm.input(4, Input::Credit { want: 3, to: len });
+        swarm.run(400_000);
+        for (want, start) in [(1, 0), (2, half), (3, 0)] {
+            let (got, end) = swarm.got(4, want);
+            prop_assert!(end.is_some() || want == 2, "{want} does not end");
+            prop_assert!(bytes[start as usize..].starts_with(got), "{want} got something else");
+            prop_assert_eq!(end == Some(Ok(())), got.len() as u64 == len - start);
+        }
+        for visitor in &swarm.visitors {
+            let engine = &visitor.engine;
+            prop_assert!(engine.wants.is_empty() && engine.errands.is_empty());
+            for peer in &engine.peers {
+                prop_assert!(peer.pulls.is_empty());
+                prop_assert!(peer.serving.is_idle());
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The serving side: slots, turns, limits, and who comes first when there is not enough.
+
+use super::*;
+
+/// Visitor 0 serves all others, over a way up of so many bytes a millisecond.
+fn server(count: usize, up: u64, change: impl Fn(&mut Config)) -> Swarm {
+    let mut swarm = Swarm::with(count, |who| {
+        let mut config = Config::default();
+        if who == 0 {
+            change(&mut config);
+        }
+        config
+    });
+    swarm.visitors[0].up = up;
+    for who in 1..count {
+        swarm.connect(0, who);
+    }
+    swarm.run(100);
+    swarm
+}
+
+#[test]
+fn who_finds_no_slot_is_told_when_to_come_and_is_served_then() {
+    let mut swarm = server(5, 1_000, |config| config.slots = 1);
+    let bytes = noise(600_000, 1);
+    let id = swarm.give(0, &bytes);
+    for who in 1..5 {
+        swarm.want(who, 1, id, 600_000, 0..600_000);
+    }
+    swarm.run(400);
+    assert!(swarm.said(0, "busy") + swarm.said(0, "later") > 0);
+    swarm.run(20_000);
+    let served = (1..5).filter(|who| swarm.got_all(*who, 1, &bytes)).count();
+    assert!(served >= 2, "{served}");
+    // Whoever was not served knows why.
+    for who in 1..5 {
+        assert!(matches!(
+            swarm.got(who, 1).1,
+            Some(Ok(()) | Err(FailReason::Busy | FailReason::Lost))
+        ));
+    }
+    let engine = &swarm.visitors[0].engine;
+    assert!(engine.peers.iter().all(|peer| peer.serving.is_idle()));
+}
+
+#[test]
+fn those_who_are_served_take_turns() {
+    let mut swarm = server(4, 1_000, |_| {});
+    let bytes = noise(3_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    for who in 1..4 {
+        swarm.want(who, 1, id, 3_000_000, 0..3_000_000);
+    }
+    swarm.run(5_000);
+    let got: Vec<_> = (1..4).map(|who| swarm.got(who, 1).0.len()).collect();
+    let (least, most) = (got.iter().min().unwrap(), got.iter().max().unwrap());
+    assert!(*least * 3 > *most * 2, "{got:?}");
+}
+
+#[test]
+fn small_thing_does_not_wait_behind_a_deep_queue() {
+    let mut swarm = server(3, 500, |_| {});
+    let (large, small) = (noise(8_000_000, 1), noise(20_000, 2));
+    let (large_id, small_id) = (swarm.give(0, &large), swarm.give(0, &small));
+    swarm.want(1, 1, large_id, 8_000_000, 0..8_000_000);
+    swarm.run(3_000);
+    swarm.want(2, 1, small_id, 20_000, 0..20_000);
+    // Before the answer, and again before the bytes, lies a quarter of a second's worth of the other
+    // one's, and not a megabyte.
+    swarm.run(900);
+    assert!(swarm.got_all(2, 1, &small));
+}
+
+#[test]
+fn rate_limit_is_kept() {
+    let mut swarm = server(3, 0, |config| config.upload = 100_000);
+    let bytes = noise(3_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    for who in [1, 2] {
+        swarm.want(who, 1, id, 3_000_000, 0..3_000_000);
+    }
+    swarm.run(10_000);
+    let sent = swarm.visitors[0].engine.totals().sent;
+    assert!((800_000..=1_300_000).contains(&sent), "{sent}");
+}
+
+#[test]
+fn who_serves_nobody_says_so_and_is_not_claimed_to_hold_anything() {
+    let mut swarm = server(2, 0, |config| config.slots = 0);
+    let bytes = noise(20_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.on_page(1, &[0, 1], &[id]);
+    swarm.run(1_000);
+    swarm.want(1, 1, id, 20_000, 0..20_000);
+    swarm.run(1_000);
+    assert_eq!(swarm.got(1, 1).1, Some(Err(FailReason::NobodyHas)));
+    assert_eq!(swarm.visitors[0].frames_sent, 0);
+}
+
+#[test]
+fn slow_reader_is_cut_off() {
+    let mut swarm = server(3, 0, |_| {});
+    let bytes = noise(8_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    // It does not mind that it hears nothing.
+    let config = Config {
+        quiet: 1_000_000,
+        ..Config::default()
+    };
+    swarm.input(1, Input::Configure { config });
+    swarm.want(1, 1, id, 8_000_000, 0..8_000_000);
+    swarm.run(35);
+    swarm.visitors[1].deaf = true;
+    swarm.run(100);
+    // It lives: it goes on asking, and reads nothing.
+    for _ in 0..30 {
+        swarm.says(1, 0, &Message::Ping { nonce: 1 });
+        swarm.run(1_000);
+    }
+    let dropped = &swarm.visitors[0].dropped;
+    assert_eq!(dropped[..], [(name(1), DropReason::SlowReader)]);
+    swarm.want(2, 1, id, 8_000_000, 0..8_000_000);
+    swarm.run(5_000);
+    assert!(swarm.got_all(2, 1, &bytes));
+}
+
+#[test]
+fn who_served_us_comes_first_and_a_newcomer_is_not_starved() {
+    let mut swarm = server(4, 1_000, |config| config.slots = 1);
+    let theirs = noise(3_000_000, 9);
+    let ours = noise(6_000_000, 1);
+    let small = noise(100_000, 2);
+    let their_id = swarm.give(2, &theirs);
+    let (our_id, small_id) = (swarm.give(0, &ours), swarm.give(0, &small));
+    // Visitor 1 only takes; visitor 2 has given; visitor 3 is new.
+    swarm.want(0, 1, their_id, 3_000_000, 0..3_000_000);
+    swarm.run(3_000);
+    swarm.want(1, 1, our_id, 6_000_000, 0..6_000_000);
+    swarm.run(3_000);
+    swarm.want(2, 2, our_id, 6_000_000, 0..6_000_000);
+    swarm.run(300);
+    swarm.want(3, 3, small_id, 100_000, 0..100_000);
+    swarm.run(2_500);
+    let got = |who, want| swarm.got(who, want).0.len();
+    assert!(got(2, 2) > 500_000, "{}", got(2, 2));
+    assert!(swarm.got_all(3, 3, &small));
+}
+
+#[test]
+fn slow_holder_is_relieved_of_the_last_part_by_a_fast_one() {
+    let mut swarm = Swarm::new(3);
+    let bytes = noise(4_000_000, 1);
+    swarm.give(0, &bytes);
+    let id = swarm.give(1, &bytes);
+    swarm.visitors[0].up = 100;
+    swarm.visitors[1].up = 4_000;
+    swarm.want(2, 1, id, 4_000_000, 0..4_000_000);
+    swarm.run(2_500);
+    assert!(swarm.got_all(2, 1, &bytes), "{}", swarm.got(2, 1).0.len());
+    let totals = swarm.visitors[2].engine.totals();
+    assert!(totals.wasted * 100 <= totals.received * 10, "{totals:?}");
+}
+
+#[test]
+fn several_senders_are_used_by_what_they_can_send() {
+    let mut swarm = Swarm::new(4);
+    let bytes = noise(12_000_000, 1);
+    for (who, up) in [(0, 500), (1, 1_000), (2, 2_000)] {
+        swarm.give(who, &bytes);
+        swarm.visitors[who].up = up;
+    }
+    let id = ContentId::of(&bytes);
+    swarm.want(3, 1, id, 12_000_000, 0..12_000_000);
+    swarm.run(5_000);
+    assert!(swarm.got_all(3, 1, &bytes), "{}", swarm.got(3, 1).0.len());
+    let totals = swarm.visitors[3].engine.totals();
+    assert!(totals.wasted * 100 <= totals.received * 3, "{totals:?}");
+}
+
+#[test]
+fn behind_what_is_urgent_the_rarest_comes_first() {
+    let mut swarm = Swarm::new(5);
+    let bytes = noise(16_000_000, 1);
+    let (id, len) = (ContentId::of(&bytes), 16_000_000);
+    for who in 0..4 {
+        swarm.visitors[who].store.insert(id, bytes.clone());
+        swarm.visitors[who].up = 2_000;
+        // The last megabytes are held by visitor 2 alone.
+        let end = if who == 2 { group_count(len) } else { 700 };
+        let groups = vec![(0, end)];
+        swarm.input(who, Input::Stored { id, len, groups });
+    }
+    swarm.want(4, 1, id, len, 0..len);
+    swarm.run(500);
+    let want = &swarm.visitors[4].engine.wants[0];
+    let rare = want.have.iter().filter(|run| run.start >= 700);
+    assert!(rare.count() > 0, "{:?}", want.have);
+    assert!(want.at > 500_000, "{}", want.at);
+    swarm.run(5_000);
+    assert!(swarm.got_all(4, 1, &bytes));
+}
+
+#[test]
+fn prefetch_waits_while_anything_is_wanted() {
+    let mut swarm = server(2, 1_000, |_| {});
+    let (urgent, later) = (noise(2_000_000, 1), noise(300_000, 2));
+    let (urgent_id, later_id) = (swarm.give(0, &urgent), swarm.give(0, &later));
+    swarm.want(1, 1, urgent_id, 2_000_000, 0..2_000_000);
+    swarm.visitors[1].got.insert(2, (0, Vec::new(), None));
+    let input = Input::Prefetch {
+        want: 2,
+        id: later_id,
+        len: 300_000,
+    };
+    swarm.input(1, input);
+    swarm.run(1_500);
+    assert!(swarm.got(1, 1).1.is_none() && swarm.got(1, 2).0.is_empty());
+    swarm.run(3_000);
+    assert!(swarm.got_all(1, 1, &urgent) && swarm.got_all(1, 2, &later));
+}
