@@ -5,6 +5,9 @@
 //! takes each of these as if the others cost nothing: everybody who asked for something before and
 //! has not left holds it at once, whoever is there can be reached if any two of their NATs ever can,
 //! and uplinks are one pool, cut into windows of some seconds.
+//!
+//! What is asked for before the page can have a connection at all can only come from a peer if the
+//! request waits; [`Bound::without_waiting`] leaves that out.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +15,7 @@ use serde::Serialize;
 
 use crate::{
     Time,
+    link::SETUP_ROUND_TRIPS,
     measure::Log,
     people::{Gives, Person},
     site::Content,
@@ -30,6 +34,8 @@ pub struct Bound {
     pub somebody_has: f64,
     /// For which there was room on uplinks.
     pub reachable: f64,
+    /// Of which the page could have a connection by then.
+    pub without_waiting: f64,
     /// All uplinks of those who serve against what was asked for, over the run: above 1 there was
     /// enough.
     pub supply: f64,
@@ -67,7 +73,7 @@ pub fn bound(workload: &Workload, people: &[Person], log: &Log) -> Bound {
     let serves = |person: &Person| person.gives == Gives::All && connects(person);
     let mut holders: BTreeMap<(Content, u64), Holders> = BTreeMap::new();
     let mut wanted: BTreeMap<Time, u64> = BTreeMap::new();
-    let (mut all, mut can_ask, mut has) = (0, 0, 0);
+    let (mut all, mut can_ask, mut has, mut at_once) = (0, 0, 0, 0);
     for asked in &log.asked {
         let person = &people[asked.who];
         let bytes = asked.bytes.end - asked.bytes.start;
@@ -79,6 +85,9 @@ pub fn bound(workload: &Workload, people: &[Person], log: &Log) -> Bound {
             can_ask += bytes;
             if held.other_than(asked.who) > asked.at {
                 has += bytes;
+                if asked.at >= connected(workload, person, asked.at) {
+                    at_once += bytes;
+                }
                 *wanted.entry(asked.at / WINDOW).or_default() += bytes;
             }
         }
@@ -105,8 +114,28 @@ pub fn bound(workload: &Workload, people: &[Person], log: &Log) -> Bound {
         can_ask: share(can_ask as f64),
         somebody_has: share(has as f64),
         reachable: share(reachable),
+        without_waiting: share(reachable.min(at_once as f64)),
         supply: share(supply.values().sum()),
     }
+}
+
+/// When a visitor has its first connection at the earliest, on the page where it is at this time:
+/// the socket (three round trips), the join, an offer and its answer, and what it takes to set a
+/// channel up with a near neighbour.
+fn connected(workload: &Workload, person: &Person, at: Time) -> Time {
+    let looks = if person.tabs {
+        &person.looks[..]
+    } else {
+        let now = person.looks.iter().position(|look| at < look.left);
+        now.map_or(&[][..], |now| &person.looks[now..])
+    };
+    let between = &workload.world.between_ms[person.region];
+    let to_server = person.access + (between[workload.world.signal_region] * 1e3) as Time;
+    let nearest = between.iter().copied().fold(f64::INFINITY, f64::min);
+    let to_peer = person.access + (nearest * 1e3) as Time;
+    let takes = 2.0 * (5.0 * to_server as f64 + SETUP_ROUND_TRIPS * to_peer as f64);
+    let begins = looks.first().map_or(Time::MAX, |look| look.bridge);
+    begins.saturating_add(takes as Time)
 }
 
 #[cfg(test)]

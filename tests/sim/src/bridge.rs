@@ -1,5 +1,7 @@
 //! A page's bridge: what `page-bridge` does around the engine, with made-up channels.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use fugitive_core::engine::{Config, Engine, Input, Output};
 use fugitive_signal::ToServer;
 use rand::SeedableRng;
@@ -11,7 +13,7 @@ use crate::{
     people::Gives,
     site::Content,
     worker::Told,
-    world::{At, Event, Peers, World},
+    world::{At, Bridge, Event, Peers, World},
 };
 
 /// From the bridge to the worker, a little more than was measured in Chromium.
@@ -31,7 +33,7 @@ impl World<'_> {
         if person.gives == Gives::Nothing || visitor.loads || self.log.up[who] >= cap {
             config.slots = 0;
         }
-        config.seed = mix(mix(self.seed, who as u64), visitor.look as u64);
+        config.seed = mix(mix(self.seed, who as u64), visitor.since as u64);
         config
     }
 
@@ -50,9 +52,23 @@ impl World<'_> {
     }
 
     pub(crate) fn start_bridge(&mut self, at: At) {
-        let engine = Engine::new(self.config(at.who), self.ms());
-        let Some(page) = self.page(at) else { return };
-        page.engine = Some(engine);
+        if self.page(at).is_none() {
+            return;
+        }
+        let is_new = self.visitors[at.who].bridge.is_none();
+        if is_new {
+            self.visitors[at.who].since = at.look;
+            let engine = Engine::new(self.config(at.who), self.ms());
+            self.visitors[at.who].bridge = Some(Bridge {
+                engine,
+                wake: None,
+                me: None,
+                conn: None,
+                links: BTreeMap::new(),
+                sent_to: BTreeSet::new(),
+                peers: Peers::Coming,
+            });
+        }
         let look = &self.people[at.who].looks[at.look];
         let ids = self.site.pages[look.page].all();
         let ids = ids.map(|content| self.site.content(content).id());
@@ -61,6 +77,9 @@ impl World<'_> {
             ids: ids.collect(),
         };
         self.tell(at.who, context);
+        if !is_new {
+            return;
+        }
         self.tell_origin(at.who);
         let held: Vec<Content> = self.visitors[at.who].store.keys().copied().collect();
         for content in held {
@@ -88,20 +107,16 @@ impl World<'_> {
     /// Does what the engine says, until it says nothing more.
     pub(crate) fn carry_out(&mut self, who: usize) {
         loop {
-            let Some(page) = self.visitors[who].page.as_mut() else {
+            let Some(bridge) = self.visitors[who].bridge.as_mut() else {
                 return;
             };
-            let Some(engine) = page.engine.as_mut() else {
-                return;
-            };
-            if let Some(output) = engine.poll() {
+            if let Some(output) = bridge.engine.poll() {
                 self.act(who, output);
-            } else if let Some(peer) = page.sent_to.pop_first() {
+            } else if let Some(peer) = bridge.sent_to.pop_first() {
                 if let Some(bytes) = self.buffered(who, &peer) {
                     let now = self.ms();
-                    let page = self.visitors[who].page.as_mut();
-                    if let Some(engine) = page.and_then(|page| page.engine.as_mut()) {
-                        engine.handle(Input::Buffered { peer, bytes }, now);
+                    if let Some(bridge) = self.visitors[who].bridge.as_mut() {
+                        bridge.engine.handle(Input::Buffered { peer, bytes }, now);
                     }
                 }
             } else {
@@ -141,19 +156,20 @@ impl World<'_> {
                 bytes,
                 tier,
             } => {
-                self.check(at, want, offset, &bytes);
+                self.check(who, want, offset, &bytes);
                 let bytes = bytes.len() as u64;
                 let told = Told::Bytes {
                     offset,
                     bytes,
                     tier,
                 };
-                self.clock.after(PORT, Event::Told(at, want, told));
+                self.clock.after(PORT, Event::Told(who, want, told));
             }
-            Output::End { want } => self.clock.after(PORT, Event::Told(at, want, Told::End)),
+            Output::End { want } => self.clock.after(PORT, Event::Told(who, want, Told::End)),
             Output::Failed { want, why } => {
                 self.log.failed(why);
-                self.clock.after(PORT, Event::Told(at, want, Told::Failed));
+                self.clock
+                    .after(PORT, Event::Told(who, want, Told::Failed(why)));
             }
             Output::Read {
                 ticket, id, groups, ..
@@ -181,25 +197,27 @@ impl World<'_> {
 
     fn set_alarm(&mut self, who: usize) {
         let (at, now) = (self.here(who), self.clock.now());
-        let Some(page) = self.visitors[who].page.as_mut() else {
+        let Some(bridge) = self.visitors[who].bridge.as_mut() else {
             return;
         };
-        let wake = page.engine.as_ref().and_then(Engine::wake_at);
+        let wake = bridge.engine.wake_at();
         let Some(wake) = wake.map(|ms| (ms * 1_000).max(now + 1)) else {
             return;
         };
         // One that rings early does no harm and is set again.
-        if page.wake.is_none_or(|set| set > wake) {
-            page.wake = Some(wake);
+        if bridge.wake.is_none_or(|set| set > wake) {
+            bridge.wake = Some(wake);
             self.clock.at(wake, Event::Wake(at));
         }
     }
 
     pub(crate) fn woken(&mut self, at: At) {
         let now = self.clock.now();
-        let Some(page) = self.page(at) else { return };
-        if page.wake.is_some_and(|set| set <= now) {
-            page.wake = None;
+        let Some(bridge) = self.bridge(at) else {
+            return;
+        };
+        if bridge.wake.is_some_and(|set| set <= now) {
+            bridge.wake = None;
             self.tell(at.who, Input::Tick);
         }
     }

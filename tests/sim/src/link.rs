@@ -26,7 +26,7 @@ new_key_type! {
 }
 
 /// Round trips from the answer to an open channel: ICE 1, DTLS 1.2 2, SCTP 1.5.
-const SETUP_ROUND_TRIPS: f64 = 4.5;
+pub(crate) const SETUP_ROUND_TRIPS: f64 = 4.5;
 /// A browser gives a connection up that long after its checks began.
 const CHECKS_FAIL: Time = 15_000_000;
 /// And one that had been open that long after it last heard (RFC 7675: consent expires).
@@ -47,13 +47,15 @@ impl World<'_> {
     pub(crate) fn dial(&mut self, who: usize, peer: &PeerId) {
         let at = self.here(who);
         let other = self.names.get(peer).copied();
-        let page = self.visitors[who].page.as_mut();
-        let (Some(page), Some(other)) = (page, other) else {
+        let bridge = self.visitors[who].bridge.as_mut();
+        let (Some(bridge), Some(other)) = (bridge, other) else {
             return;
         };
-        let Some(me) = page.me.clone() else { return };
+        let Some(me) = bridge.me.clone() else {
+            return;
+        };
         // They were quicker: their offer is being answered.
-        if page.links.contains_key(peer) {
+        if bridge.links.contains_key(peer) {
             return;
         }
         let link = self.links.insert(Link {
@@ -68,7 +70,7 @@ impl World<'_> {
             pipes: None,
             pulls: [BTreeMap::new(), BTreeMap::new()],
         });
-        page.links.insert(peer.clone(), link);
+        bridge.links.insert(peer.clone(), link);
         self.describe(who, peer, "offer", link);
     }
 
@@ -116,9 +118,11 @@ impl World<'_> {
             return self.clock.after(wait, Event::Linked(key, well));
         }
         link.ends[1] = at;
-        let Some(page) = self.page(at) else { return };
-        if let Some(&mine) = page.links.get(from) {
-            let wins = page.me.as_ref().is_some_and(|me| me < from);
+        let Some(bridge) = self.bridge(at) else {
+            return;
+        };
+        if let Some(&mine) = bridge.links.get(from) {
+            let wins = bridge.me.as_ref().is_some_and(|me| me < from);
             let is_open = self
                 .links
                 .get(mine)
@@ -129,8 +133,8 @@ impl World<'_> {
             // They came back, or both dialled and theirs goes on.
             self.forget(mine, at);
         }
-        if let Some(page) = self.page(at) {
-            page.links.insert(from.clone(), key);
+        if let Some(bridge) = self.bridge(at) {
+            bridge.links.insert(from.clone(), key);
             self.describe(at.who, from, "answer", key);
         }
     }
@@ -149,8 +153,8 @@ impl World<'_> {
         };
         let (ends, names) = (link.ends, link.names.clone());
         let stands = |world: &mut Self, side: usize| {
-            let page = world.page(ends[side]);
-            page.is_some_and(|page| page.links.get(&names[1 - side]) == Some(&key))
+            let bridge = world.bridge(ends[side]);
+            bridge.is_some_and(|bridge| bridge.links.get(&names[1 - side]) == Some(&key))
         };
         let stand = [stands(self, 0), stands(self, 1)];
         if well && stand == [true, true] {
@@ -177,8 +181,8 @@ impl World<'_> {
         for side in [0, 1] {
             if stand[side] {
                 let peer = names[1 - side].clone();
-                if let Some(page) = self.page(ends[side]) {
-                    page.links.remove(&peer);
+                if let Some(bridge) = self.bridge(ends[side]) {
+                    bridge.links.remove(&peer);
                 }
                 self.tell(ends[side].who, Input::Closed { peer });
             }
@@ -187,14 +191,14 @@ impl World<'_> {
 
     /// The engine has something for a peer.
     pub(crate) fn send(&mut self, who: usize, peer: &PeerId, mut bytes: Vec<u8>) {
-        let page = self.visitors[who].page.as_mut();
-        let Some((page, key)) = page.and_then(|page| {
-            let key = page.links.get(peer).copied()?;
-            Some((page, key))
+        let bridge = self.visitors[who].bridge.as_mut();
+        let Some((bridge, key)) = bridge.and_then(|bridge| {
+            let key = bridge.links.get(peer).copied()?;
+            Some((bridge, key))
         }) else {
             return;
         };
-        page.sent_to.insert(peer.clone());
+        bridge.sent_to.insert(peer.clone());
         let Some(link) = self.links.get_mut(key) else {
             return;
         };
@@ -245,8 +249,10 @@ impl World<'_> {
             return;
         };
         let (to, from) = (link.ends[1 - side], link.names[side].clone());
-        let Some(page) = self.page(to) else { return };
-        if page.links.get(&from) != Some(&key) {
+        let Some(bridge) = self.bridge(to) else {
+            return;
+        };
+        if bridge.links.get(&from) != Some(&key) {
             return;
         }
         let bytes = message.unpack(self.site);
@@ -277,7 +283,7 @@ impl World<'_> {
             return;
         };
         let (at, peer) = (link.ends[side], link.names[1 - side].clone());
-        if self.page(at).is_some() {
+        if self.bridge(at).is_some() {
             let bytes = self.net.unsent(pipe);
             self.tell(at.who, Input::Buffered { peer, bytes });
         }
@@ -285,15 +291,15 @@ impl World<'_> {
 
     /// What a channel has buffered.
     pub(crate) fn buffered(&self, who: usize, peer: &PeerId) -> Option<u64> {
-        let page = self.visitors[who].page.as_ref()?;
-        let link = self.links.get(*page.links.get(peer)?)?;
+        let bridge = self.visitors[who].bridge.as_ref()?;
+        let link = self.links.get(*bridge.links.get(peer)?)?;
         let side = usize::from(link.ends[0].who != who);
         Some(self.net.unsent(link.pipes?[side]))
     }
 
     /// One end closes a connection.
     pub(crate) fn hang_up(&mut self, at: At, peer: &PeerId, silently: bool) {
-        let Some(key) = self.page(at).and_then(|page| page.links.remove(peer)) else {
+        let Some(key) = self.bridge(at).and_then(|bridge| bridge.links.remove(peer)) else {
             return;
         };
         let Some(link) = self.links.get_mut(key) else {
@@ -340,17 +346,21 @@ impl World<'_> {
             self.pipes.remove(&pipe);
         }
         let (at, peer) = (link.ends[side], link.names[1 - side].clone());
-        let Some(page) = self.page(at) else { return };
-        if page.links.get(&peer) == Some(&key) {
-            page.links.remove(&peer);
+        let Some(bridge) = self.bridge(at) else {
+            return;
+        };
+        if bridge.links.get(&peer) == Some(&key) {
+            bridge.links.remove(&peer);
             self.tell(at.who, Input::Closed { peer });
         }
     }
 
     /// The page goes: with it all that it has.
     pub(crate) fn close_all(&mut self, at: At, silently: bool) {
-        let Some(page) = self.page(at) else { return };
-        let peers: Vec<PeerId> = page.links.keys().cloned().collect();
+        let Some(bridge) = self.bridge(at) else {
+            return;
+        };
+        let peers: Vec<PeerId> = bridge.links.keys().cloned().collect();
         for peer in peers {
             self.hang_up(at, &peer, silently);
         }

@@ -33,6 +33,8 @@ pub struct Sample {
     pub last: Time,
     /// Bytes from peers of tier 1 and 2, and from the origin.
     pub from: [u64; 3],
+    /// What its time went into first.
+    pub story: String,
 }
 
 /// A request as it was made, whatever became of it.
@@ -219,6 +221,46 @@ pub struct Both {
     pub origin: Quantiles,
 }
 
+/// Requests that went alike.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Story {
+    /// Of all requests.
+    pub requests: f64,
+    /// Of all their bytes.
+    pub bytes: f64,
+    /// Of their bytes, the share that peers delivered.
+    pub from_peers: f64,
+    /// To the last byte.
+    pub regret: Quantiles,
+}
+
+fn stories(pairs: &[(&Sample, &Sample)]) -> BTreeMap<String, Story> {
+    let mut told: BTreeMap<&str, Vec<(&Sample, &Sample)>> = BTreeMap::new();
+    for pair in pairs {
+        told.entry(&pair.0.story).or_default().push(*pair);
+    }
+    let bytes = |pairs: &[(&Sample, &Sample)]| pairs.iter().map(|(a, _)| a.bytes).sum::<u64>();
+    let all = bytes(pairs).max(1) as f64;
+    let story = |alike: Vec<(&Sample, &Sample)>| {
+        let peers: u64 = alike.iter().map(|(a, _)| a.from[0] + a.from[1]).sum();
+        let own = bytes(&alike).max(1) as f64;
+        Story {
+            requests: alike.len() as f64 / pairs.len() as f64,
+            bytes: own / all,
+            from_peers: peers as f64 / own,
+            regret: Quantiles::of(alike.iter().map(|(a, b)| over(a.last, b.last)).collect()),
+        }
+    };
+    let told = told.into_iter();
+    told.map(|(name, alike)| (name.to_owned(), story(alike)))
+        .collect()
+}
+
+/// How much longer, as a share.
+fn over(with: Time, without: Time) -> f64 {
+    (with as f64 - without as f64).max(0.0) / (without as f64).max(1.0)
+}
+
 /// What is printed as JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
@@ -271,6 +313,8 @@ pub struct Figures {
     pub gini: f64,
     /// The same among those who would serve.
     pub gini_serving: f64,
+    /// What became of requests with peers: their share, and their regret.
+    pub stories: BTreeMap<String, Story>,
     /// Between a visitor and the signal server, both ways.
     pub signalling: Quantiles,
     /// Connections that opened, and that did not.
@@ -326,9 +370,6 @@ impl Figures {
             .iter()
             .filter_map(|with| Some((with, *before.get(&key(with))?)))
             .collect();
-        let over = |with: Time, without: Time| {
-            (with as f64 - without as f64).max(0.0) / (without as f64).max(1.0)
-        };
         let ms = |time: Time| time as f64 / 1e3;
         let [first, last] = [|s: &Sample| s.first, |s: &Sample| s.last];
         let column = |get: fn(&Sample) -> Time, with: bool| -> Vec<f64> {
@@ -398,6 +439,7 @@ impl Figures {
             upload: Quantiles::of(up.clone()),
             gini: gini(up),
             gini_serving: gini(serving),
+            stories: stories(&pairs),
             signalling: Quantiles::of(together.signalling.iter().map(|n| f64::from(*n)).collect()),
             links: together.links,
             unique_bytes: site.unique_bytes(),

@@ -65,6 +65,8 @@ pub struct Person {
     pub loss: f64,
     /// Half of everything.
     pub weak: bool,
+    /// Pages are opened in tabs of their own, so that the first one's bridge stays.
+    pub tabs: bool,
     /// See there.
     pub gives: Gives,
     /// When the worker is in control.
@@ -132,6 +134,7 @@ fn person(workload: &Workload, site: &Site, count: usize, rng: &mut ChaCha8Rng) 
         access,
         loss,
         weak: kind.weak,
+        tabs: rng.random::<f64>() < kind.tabs,
         gives,
         worker: 0,
         looks: Vec::new(),

@@ -54,6 +54,10 @@ pub fn table(figures: &Figures) -> String {
         ),
     );
     row(
+        "  bound if no request waits",
+        percent(figures.bound.without_waiting),
+    );
+    row(
         "  uplink supply / demand",
         format!("{:.1}", figures.bound.supply),
     );
@@ -128,6 +132,19 @@ pub fn table(figures: &Figures) -> String {
             format!(
                 "{:.3}   origin only {:.3}",
                 figures.stalled_s[0], figures.stalled_s[1]
+            ),
+        );
+    }
+    for (name, story) in &figures.stories {
+        row(
+            &format!("requests: {name}"),
+            format!(
+                "{} of requests, {} of bytes, {} of them by peers, regret p50 / p95 {} / {}",
+                percent(story.requests),
+                percent(story.bytes),
+                percent(story.from_peers),
+                percent(story.regret.p50),
+                percent(story.regret.p95)
             ),
         );
     }

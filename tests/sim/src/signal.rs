@@ -48,7 +48,7 @@ impl World<'_> {
 
     /// The bridge's socket is open.
     pub(crate) fn join(&mut self, at: At) {
-        if self.page(at).is_none() {
+        if self.bridge(at).is_none() {
             return;
         }
         self.server.next += 1;
@@ -63,8 +63,8 @@ impl World<'_> {
             want: self.config(at.who).target_peers as u16,
             ticket: self.visitors[at.who].ticket.clone(),
         };
-        if let Some(page) = self.page(at) {
-            page.conn = Some(conn);
+        if let Some(bridge) = self.bridge(at) {
+            bridge.conn = Some(conn);
         }
         self.say_to_server(at.who, join);
         self.clock.after(HEARTBEAT, Event::Heartbeat(at));
@@ -73,8 +73,8 @@ impl World<'_> {
     /// Over the page's socket, if it has one.
     pub(crate) fn say_to_server(&mut self, who: usize, message: ToServer) {
         let way = self.way_to_server(who);
-        let page = self.visitors[who].page.as_ref();
-        if let Some(conn) = page.and_then(|page| page.conn) {
+        let bridge = self.visitors[who].bridge.as_ref();
+        if let Some(conn) = bridge.and_then(|bridge| bridge.conn) {
             self.log.signalling(who);
             self.clock
                 .after(way, Event::ToServer(conn, Box::new(message)));
@@ -82,7 +82,7 @@ impl World<'_> {
     }
 
     pub(crate) fn heartbeat(&mut self, at: At) {
-        if self.page(at).is_some_and(|page| page.conn.is_some()) {
+        if self.bridge(at).is_some_and(|bridge| bridge.conn.is_some()) {
             self.say_to_server(at.who, ToServer::Heartbeat {});
             self.clock.after(HEARTBEAT, Event::Heartbeat(at));
         }
@@ -94,7 +94,7 @@ impl World<'_> {
         if !silently {
             self.say_to_server(at.who, ToServer::Leave {});
         }
-        let conn = self.page(at).and_then(|page| page.conn.take());
+        let conn = self.bridge(at).and_then(|bridge| bridge.conn.take());
         if let Some(conn) = conn.filter(|_| !silently) {
             self.clock.after(way, Event::SocketClosed(conn));
         }
@@ -143,7 +143,10 @@ impl World<'_> {
     }
 
     pub(crate) fn client_hears(&mut self, at: At, conn: Conn, message: ToClient) {
-        if self.page(at).is_none_or(|page| page.conn != Some(conn)) {
+        if self
+            .bridge(at)
+            .is_none_or(|bridge| bridge.conn != Some(conn))
+        {
             return;
         }
         match message {
@@ -151,8 +154,8 @@ impl World<'_> {
                 let me = fugitive_core::engine::PeerId::from(id.as_str());
                 self.names.insert(me.clone(), at.who);
                 self.visitors[at.who].ticket = Some(ticket);
-                if let Some(page) = self.page(at) {
-                    page.me = Some(me.clone());
+                if let Some(bridge) = self.bridge(at) {
+                    bridge.me = Some(me.clone());
                 }
                 self.tell(at.who, Input::Welcome { me });
             }

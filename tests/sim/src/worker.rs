@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use fugitive_core::{
     content::{GROUP, GROUPS_PER_BLOCK, group_count},
-    engine::Input,
+    engine::{FailReason, Input},
     port::WantId,
 };
 use rand::SeedableRng;
@@ -46,8 +46,8 @@ pub enum Told {
     },
     /// That was all.
     End,
-    /// Nothing more comes.
-    Failed,
+    /// Nothing more comes, and why.
+    Failed(FailReason),
 }
 
 /// Where the bytes of a request come from at present.
@@ -81,6 +81,8 @@ pub struct Request {
     /// From peers of tier 1 and 2, and from the origin.
     bytes: [u64; 3],
     start: u64,
+    /// What became of it with peers, for the report.
+    story: String,
 }
 
 impl Request {
@@ -155,20 +157,39 @@ impl World<'_> {
                 strikes: 0,
                 bytes: [0; 3],
                 start: bytes.start,
+                story: String::new(),
             },
         );
         self.log.asked(self.clock.now(), at.who, content, &bytes);
         if controlled {
             self.set_timer(at, number, WORKER);
         } else {
+            self.tells(at, number, "no worker yet");
             self.fetch(at, number, bytes.end);
             self.with(at, number, |request| request.from = From::Race);
+        }
+    }
+
+    /// Where a visitor is now.
+    fn looks_at(&self, who: usize) -> At {
+        At {
+            who,
+            look: self.visitors[who].look,
         }
     }
 
     fn with<T>(&mut self, at: At, number: u32, what: impl FnOnce(&mut Request) -> T) -> Option<T> {
         let page = self.page(at)?;
         page.requests.get_mut(&number).map(what)
+    }
+
+    /// The first thing that a request's time went into is what is told of it.
+    fn tells(&mut self, at: At, number: u32, what: &str) {
+        self.with(at, number, |request| {
+            if request.story.is_empty() {
+                request.story.push_str(what);
+            }
+        });
     }
 
     fn set_timer(&mut self, at: At, number: u32, wait: Time) {
@@ -195,13 +216,18 @@ impl World<'_> {
         }
         match peers {
             Peers::Here => self.want(at, number),
-            Peers::None => self.hedge(at, number),
+            Peers::None => {
+                self.tells(at, number, "no peers");
+                self.hedge(at, number);
+            }
             Peers::Unknown | Peers::Coming => {
                 let left = (patience * 1e3) as Time;
                 if since >= left {
+                    self.tells(at, number, "peers not there yet");
                     return self.hedge(at, number);
                 }
                 request.from = From::Nowhere;
+                self.tells(at, number, "waited for the bridge");
                 self.set_timer(at, number, left - since);
             }
         }
@@ -210,18 +236,21 @@ impl World<'_> {
     /// Asks the peers.
     fn want(&mut self, at: At, number: u32) {
         let (now, max_wait) = (self.clock.now(), self.workload.browser.max_wait_ms);
+        let want = self.visitors[at.who].last_want + 1;
         let Some(page) = self.page(at) else { return };
-        let want = page.last_want + 1;
         let Some(request) = page.requests.get_mut(&number) else {
             return;
         };
-        page.last_want = want;
         page.wants.insert(want, number);
         request.want = Some(want);
         request.asked_at = now;
         request.from = From::Race;
         let (content, len, bytes) = (request.content, request.len, request.at..request.end);
         let credit = request.read() + AHEAD;
+        self.visitors[at.who].last_want = want;
+        let Some(request) = self.page(at).and_then(|page| page.requests.get(&number)) else {
+            return;
+        };
         if request.fetch.is_none() {
             let deadline = self.visitors[at.who].pace.deadline(len, max_wait);
             self.set_timer(at, number, (deadline * 1e3) as Time);
@@ -308,6 +337,7 @@ impl World<'_> {
                 if are_busy && now - asked_at + deadline <= most {
                     self.set_timer(at, number, deadline);
                 } else {
+                    self.tells(at, number, "peers were late");
                     self.hedge(at, number);
                 }
             }
@@ -321,8 +351,13 @@ impl World<'_> {
     }
 
     /// What is known of peers changed.
-    pub(crate) fn told_peers(&mut self, at: At, peers: Peers) {
+    pub(crate) fn told_peers(&mut self, bridge: At, peers: Peers) {
         let now = self.clock.now();
+        match self.bridge(bridge) {
+            Some(bridge) => bridge.peers = peers,
+            None => return,
+        }
+        let at = self.looks_at(bridge.who);
         let Some(page) = self.page(at) else { return };
         let before = std::mem::replace(&mut page.peers, peers);
         let first_request = page.first_request;
@@ -352,8 +387,10 @@ impl World<'_> {
     }
 
     /// Whether what the engine gives out as verified is what the site holds.
-    pub(crate) fn check(&mut self, at: At, want: WantId, offset: u64, bytes: &[u8]) {
-        let Some(page) = self.page(at) else { return };
+    pub(crate) fn check(&mut self, who: usize, want: WantId, offset: u64, bytes: &[u8]) {
+        let Some(page) = self.page(self.looks_at(who)) else {
+            return;
+        };
         let number = page.wants.get(&want).copied().unwrap_or(u32::MAX);
         let Some(content) = page.requests.get(&number).map(|request| request.content) else {
             return;
@@ -366,8 +403,9 @@ impl World<'_> {
     }
 
     /// The bridge says something of a want.
-    pub(crate) fn told(&mut self, at: At, want: WantId, told: Told) {
+    pub(crate) fn told(&mut self, who: usize, want: WantId, told: Told) {
         let now = self.clock.now();
+        let at = self.looks_at(who);
         let Some(page) = self.page(at) else { return };
         let Some(number) = page.wants.get(&want).copied() else {
             return;
@@ -386,6 +424,9 @@ impl World<'_> {
                     return;
                 }
                 if request.from == From::Race {
+                    if request.story.is_empty() {
+                        request.story.push_str("from peers");
+                    }
                     request.from = From::Peers;
                     let ms = (now - request.asked_at) as f64 / 1e3;
                     self.visitors[at.who].pace.peer_answered(ms);
@@ -400,7 +441,9 @@ impl World<'_> {
                 page.wants.remove(&want);
                 self.with(at, number, |request| request.want = None);
             }
-            Told::Failed => {
+            Told::Failed(why) => {
+                self.tells(at, number, &why.to_string());
+                let Some(page) = self.page(at) else { return };
                 page.wants.remove(&want);
                 let from = self.with(at, number, |request| {
                     request.want = None;
@@ -593,6 +636,7 @@ impl World<'_> {
                 first: request.first.unwrap_or(now) - request.began,
                 last: now - request.began,
                 from: request.bytes,
+                story: request.story,
             });
             let waits = self.page(at).is_some_and(|page| !page.requests.is_empty());
             if !waits {
@@ -695,6 +739,7 @@ impl World<'_> {
         let Some(page) = self.page(at) else { return };
         let numbers: Vec<u32> = page.requests.keys().copied().collect();
         for number in numbers {
+            self.cancel_want(at, number);
             self.cancel_fetch(at, number);
             self.log.abandoned();
         }

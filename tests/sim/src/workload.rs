@@ -188,6 +188,9 @@ pub struct Device {
     pub loss: Dist,
     /// Why it does not serve, each with the share of these devices that it keeps from serving.
     pub does_not_serve: Vec<(String, f64)>,
+    /// The share that opens pages in tabs of their own.
+    #[serde(default)]
+    pub tabs: f64,
     /// Half of the connections and slots.
     #[serde(default)]
     pub weak: bool,

@@ -32,7 +32,7 @@ new_key_type! {
 }
 
 /// As `page-bridge` sets `bufferedAmountLowThreshold`, in bytes.
-const LOW_WATER: u64 = 512 << 10;
+const LOW_WATER: u64 = fugitive_core::engine::LOW_WATER;
 /// Between two looks of the matchmaker at who is silent.
 const TICK: Time = 5_000_000;
 /// Between two looks at how far a player is.
@@ -41,7 +41,8 @@ const PLAYER: Time = 250_000;
 /// After this a page counts as loaded, whatever it still waits for.
 const LOADING: Time = 5_000_000;
 
-/// A page of a visitor; what is meant for an earlier one finds nobody.
+/// A page of a visitor, or its bridge by the page that it began with; what is meant for an earlier
+/// one finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At {
     /// Which visitor.
@@ -75,7 +76,7 @@ pub enum Event {
     /// A request waited for long enough.
     Timer(At, u32),
     /// The bridge says something of a want.
-    Told(At, WantId, Told),
+    Told(usize, WantId, Told),
     /// The bridge says how it stands with peers.
     Peers(At, Peers),
     /// The store has read.
@@ -145,22 +146,16 @@ pub struct Visitor {
     pub look: usize,
     /// That page.
     pub page: Option<Page>,
+    /// Of this page, or one that is still open.
+    pub bridge: Option<Bridge>,
+    /// The page that it began with.
+    pub since: usize,
+    /// The last number given.
+    pub last_want: WantId,
 }
 
 /// What ends with a page.
 pub struct Page {
-    /// The bridge's engine, once it is there.
-    pub engine: Option<Engine>,
-    /// When it will be woken.
-    pub wake: Option<Time>,
-    /// By the signal server.
-    pub me: Option<PeerId>,
-    /// The socket.
-    pub conn: Option<Conn>,
-    /// Begun or open.
-    pub links: BTreeMap<PeerId, LinkKey>,
-    /// Sent to since the engine last heard what their channels have buffered.
-    pub sent_to: BTreeSet<PeerId>,
     /// What the worker knows.
     pub peers: Peers,
     /// When the page first asked for something of which peers may have a part.
@@ -171,10 +166,26 @@ pub struct Page {
     pub requests: BTreeMap<u32, Request>,
     /// Whose each want is.
     pub wants: BTreeMap<WantId, u32>,
-    /// The last number given.
-    pub last_want: WantId,
     /// If there is a video.
     pub player: Option<Player>,
+}
+
+/// What holds the swarm: of a page, and with it gone, or of a tab that stays open beside it.
+pub struct Bridge {
+    /// Its engine.
+    pub engine: Engine,
+    /// When it will be woken.
+    pub wake: Option<Time>,
+    /// By the signal server.
+    pub me: Option<PeerId>,
+    /// The socket.
+    pub conn: Option<Conn>,
+    /// Begun or open.
+    pub links: BTreeMap<PeerId, LinkKey>,
+    /// Sent to since the engine last heard what their channels have buffered.
+    pub sent_to: BTreeSet<PeerId>,
+    /// What it last said.
+    pub peers: Peers,
 }
 
 /// All there is.
@@ -229,6 +240,9 @@ impl<'a> World<'a> {
                 loads: false,
                 look: 0,
                 page: None,
+                bridge: None,
+                since: 0,
+                last_want: 0,
             });
             clock.at(person.comes(), Event::Comes(At { who, look: 0 }));
         }
@@ -296,7 +310,7 @@ impl<'a> World<'a> {
             Event::Socket(at) => self.join(at),
             Event::Wake(at) => self.woken(at),
             Event::Timer(at, number) => self.timer(at, number),
-            Event::Told(at, want, told) => self.told(at, want, told),
+            Event::Told(who, want, told) => self.told(who, want, told),
             Event::Peers(at, peers) => self.told_peers(at, peers),
             Event::Read(at, ticket, content, groups) => self.has_read(at, ticket, content, groups),
             Event::ToServer(conn, message) => self.server_hears(conn, *message),
@@ -308,18 +322,18 @@ impl<'a> World<'a> {
                 self.clock.after(TICK, Event::Tick);
             }
             Event::Signal(at, to, signal) => {
-                if self.page(at).is_some() {
+                if self.bridge(at).is_some() {
                     self.tell(at.who, Input::Signal { to, signal });
                 }
             }
             Event::Signalled(at, from, signal) => {
-                if self.page(at).is_some() {
+                if self.bridge(at).is_some() {
                     self.signalled(at, &from, *signal);
                 }
             }
             Event::Loaded(at) => self.loaded(at),
             Event::Reconfigure(at) => {
-                if self.page(at).is_some() {
+                if self.bridge(at).is_some() {
                     self.reconfigure(at.who);
                 }
             }
@@ -341,11 +355,17 @@ impl<'a> World<'a> {
         visitor.page.as_mut().filter(|_| visitor.look == at.look)
     }
 
-    /// Where a visitor is now.
+    /// The bridge, if it is still there.
+    pub(crate) fn bridge(&mut self, at: At) -> Option<&mut Bridge> {
+        let visitor = &mut self.visitors[at.who];
+        visitor.bridge.as_mut().filter(|_| visitor.since == at.look)
+    }
+
+    /// What a visitor's bridge is known by.
     pub(crate) fn here(&self, who: usize) -> At {
         At {
             who,
-            look: self.visitors[who].look,
+            look: self.visitors[who].since,
         }
     }
 
@@ -361,20 +381,14 @@ impl<'a> World<'a> {
         let look = &person.looks[at.look];
         let visitor = &mut self.visitors[at.who];
         visitor.look = at.look;
-        visitor.loads = true;
+        visitor.loads = visitor.bridge.is_none();
+        let bridge = visitor.bridge.as_ref();
         visitor.page = Some(Page {
-            engine: None,
-            wake: None,
-            me: None,
-            conn: None,
-            links: BTreeMap::new(),
-            sent_to: BTreeSet::new(),
-            peers: Peers::Unknown,
+            peers: bridge.map_or(Peers::Unknown, |bridge| bridge.peers),
             first_request: None,
             bytes_at: None,
             requests: BTreeMap::new(),
             wants: BTreeMap::new(),
-            last_want: 0,
             player: None,
         });
         for (index, (when, _)) in look.images.iter().enumerate() {
@@ -398,7 +412,11 @@ impl<'a> World<'a> {
         let look = &self.people[at.who].looks[at.look];
         let is_last = at.look + 1 == self.people[at.who].looks.len();
         self.abandon_all(at);
-        self.close_all(at, look.silently);
+        if is_last || !self.people[at.who].tabs {
+            let bridge = self.here(at.who);
+            self.close_all(bridge, look.silently);
+            self.visitors[at.who].bridge = None;
+        }
         if let Some(page) = self.visitors[at.who].page.take() {
             self.log.page_ends(at.who, &page);
         }
@@ -454,15 +472,14 @@ impl<'a> World<'a> {
     /// Tells an engine something and does what follows.
     pub(crate) fn tell(&mut self, who: usize, input: Input) {
         let now = self.ms();
-        let page = self.visitors[who].page.as_mut();
-        if let Some(engine) = page.and_then(|page| page.engine.as_mut()) {
-            engine.handle(input, now);
+        if let Some(bridge) = self.visitors[who].bridge.as_mut() {
+            bridge.engine.handle(input, now);
             self.carry_out(who);
         }
     }
 
     fn has_read(&mut self, at: At, ticket: u32, content: Content, run: std::ops::Range<u32>) {
-        if self.page(at).is_none() {
+        if self.bridge(at).is_none() {
             return;
         }
         let resource = self.site.content(content);
