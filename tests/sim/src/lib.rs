@@ -29,10 +29,18 @@ pub mod world;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{measure::Figures, site::Site, workload::Workload, world::World};
+use crate::{bound::Bound, measure::Figures, site::Site, workload::Workload, world::World};
 
 /// Microseconds since the start of a run.
 pub type Time = u64;
+
+/// Only what could be reached at most.
+pub fn upper_bound(workload: &Workload, peers: usize, seed: u64) -> Bound {
+    let site = Site::new(&workload.site, &mut ChaCha8Rng::seed_from_u64(seed));
+    let people = people::draw(workload, &site, peers, seed);
+    let alone = World::new(workload, &site, &people, seed, false).run(&mut |_| {});
+    bound::bound(workload, &people, &alone)
+}
 
 /// Runs a workload with so many visitors, with peers and, for comparison, without.
 pub fn run(

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Instant};
 use anyhow::{Result, anyhow};
 use clap::Parser;
 use fugitive_sim::{
-    charts, report, run,
+    charts, report, run, upper_bound,
     workload::{NAMES, Workload},
 };
 
@@ -22,6 +22,9 @@ struct Arguments {
     /// The same seed makes the same result.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Only say what could be reached at most.
+    #[arg(long)]
+    bound: bool,
     /// A folder for charts.
     #[arg(long)]
     charts: Option<PathBuf>,
@@ -35,6 +38,11 @@ fn main() -> Result<()> {
     };
     for name in names {
         let workload = Workload::load(name)?;
+        if arguments.bound {
+            let bound = upper_bound(&workload, arguments.peers, arguments.seed);
+            println!("{}", serde_json::to_string(&bound)?);
+            continue;
+        }
         let began = Instant::now();
         let mut progress = |what: &str| {
             eprintln!("{name} {:6.1} s: {what}", began.elapsed().as_secs_f64());

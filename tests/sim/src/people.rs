@@ -134,7 +134,10 @@ fn person(workload: &Workload, site: &Site, count: usize, rng: &mut ChaCha8Rng) 
         access,
         loss,
         weak: kind.weak,
-        tabs: rng.random::<f64>() < kind.tabs,
+        tabs: {
+            let (strong, weak) = workload.visits.tabs;
+            rng.random::<f64>() < if kind.weak { weak } else { strong }
+        },
         gives,
         worker: 0,
         looks: Vec::new(),
@@ -189,7 +192,8 @@ fn visit(
             .collect();
         // Scrolled to in order, and no further than the visitor looks.
         let seen = shown.lazy.len() as f64 * visits.scrolled * 2.0 * rng.random::<f64>();
-        let seen = &shown.lazy[..(seen as usize).min(shown.lazy.len())];
+        let in_time = dwell as f64 * 0.8 / (visits.scroll_s * 1e6);
+        let seen = &shown.lazy[..(seen.min(in_time) as usize).min(shown.lazy.len())];
         for (index, content) in seen.iter().enumerate() {
             let share = (index as f64 + rng.random::<f64>()) / seen.len() as f64;
             images.push((html + (dwell as f64 * 0.8 * share) as Time, *content));

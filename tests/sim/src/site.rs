@@ -260,7 +260,8 @@ mod tests {
             visits[site.visit(&mut rng)] += 1;
         }
         let (first, tenth) = (visits[site.lists], visits[site.lists + 9]);
-        let expected = 10_f64.powf(0.9);
+        let workload = Workload::load("shop").unwrap();
+        let expected = 10_f64.powf(workload.site.item_zipf);
         assert!((f64::from(first) / f64::from(tenth) / expected - 1.0).abs() < 0.15);
     }
 

@@ -107,10 +107,15 @@ pub struct Visits {
     /// The share of visitors who were here before, so that their first page has a worker already.
     /// Their store is taken to be empty.
     pub returning: f64,
+    /// The share of visitors who open pages in tabs of their own while an earlier one, which holds
+    /// the swarm, stays open: on strong devices, on weak ones.
+    pub tabs: (f64, f64),
     /// A visitor gives no more than this, in MB.
     pub upload_cap_mb: f64,
     /// Of a page's images below the fold the share that is scrolled to.
     pub scrolled: f64,
+    /// From one image to the next at least, in seconds.
+    pub scroll_s: f64,
 }
 
 /// What is on the site: items and lists of them, or a video.
@@ -188,9 +193,6 @@ pub struct Device {
     pub loss: Dist,
     /// Why it does not serve, each with the share of these devices that it keeps from serving.
     pub does_not_serve: Vec<(String, f64)>,
-    /// The share that opens pages in tabs of their own.
-    #[serde(default)]
-    pub tabs: f64,
     /// Half of the connections and slots.
     #[serde(default)]
     pub weak: bool,
