@@ -288,7 +288,12 @@ impl Running {
             | DropReason::Unasked
             | DropReason::Message(_)
             | DropReason::Unreadable
-            | DropReason::Greedy => log::warn(&line),
+            | DropReason::Greedy => {
+                log::warn(&line);
+                self.say_to_server(&ToServer::Ban {
+                    peer: peer.0.as_ref().into(),
+                });
+            }
             _ => log::debug(&line),
         }
         self.hang_up(peer);
@@ -298,6 +303,9 @@ impl Running {
     fn hang_up(&self, peer: &PeerId) {
         if let Some(link) = self.to(peer, |channel| channel.link) {
             self.channels.borrow_mut().retain(|held| held.link != link);
+            self.say_to_server(&ToServer::Down {
+                peer: peer.0.as_ref().into(),
+            });
             self.say(&ToWindow::Close {
                 peer: peer.0.as_ref().into(),
                 link,
@@ -406,6 +414,9 @@ impl Running {
         if self.to(peer, opens) != Some(true) {
             return;
         }
+        self.say_to_server(&ToServer::Up {
+            peer: peer.0.as_ref().into(),
+        });
         self.say(&ToWindow::Opened {
             peer: peer.0.as_ref().into(),
             link,
@@ -435,7 +446,9 @@ impl Running {
 
     fn signalled(self: &Rc<Self>, message: ToClient) {
         match message {
-            ToClient::Welcome { id, ticket, ice } => {
+            ToClient::Welcome {
+                id, ticket, ice, ..
+            } => {
                 let me = id.as_str().into();
                 self.say(&ToWindow::Joined {
                     me: id,
@@ -456,6 +469,8 @@ impl Running {
                 self.say(&ToWindow::Signal { from, signal });
             }
             ToClient::Manifest {} => self.ports.say_all(&FromBridge::Manifest {}),
+            // Followed by the socket, or not asked for.
+            ToClient::Elsewhere { .. } | ToClient::Holders { .. } => {}
             ToClient::Refused { why } => {
                 log::warn(&["the signal server refuses: ", &why].concat());
             }

@@ -141,7 +141,9 @@ impl Signalling {
         if self.joined.get() {
             // Only now, so that a server that welcomes and then refuses is not met ever faster.
             self.failures.set(0);
-            self.send(&ToServer::Heartbeat {});
+            self.send(&ToServer::Heartbeat {
+                measured: Vec::new(),
+            });
         } else {
             self.closed("no welcome");
         }
@@ -154,10 +156,12 @@ impl Signalling {
             page: joining.page.clone(),
             want: joining.want,
             ticket: joining.ticket.clone(),
+            room: None,
+            position: None,
         });
     }
 
-    fn heard(&self, event: &MessageEvent) {
+    fn heard(self: &Rc<Self>, event: &MessageEvent) {
         let Ok(bytes) = event.data().dyn_into::<ArrayBuffer>() else {
             return log::warn("the signal server sent text");
         };
@@ -165,6 +169,7 @@ impl Signalling {
             return log::warn("the signal server sent too long a message");
         }
         match fugitive_signal::decode(&Uint8Array::new(&bytes).to_vec()) {
+            Ok(ToClient::Elsewhere { after }) => self.again_in(after),
             Ok(message) => {
                 if let ToClient::Welcome { ticket, .. } = &message {
                     self.joining.borrow_mut().ticket = Some(ticket.clone());
@@ -184,9 +189,15 @@ impl Signalling {
             log::warn(&["no signal server (", why, "), trying again"].concat());
         }
         self.joined.set(false);
+        self.again_in(delay(failures, js_sys::Math::random()));
+    }
+
+    /// Joins anew after so many milliseconds; until then the socket, if there is one, stays.
+    fn again_in(self: &Rc<Self>, after: u32) {
         let weak = Rc::downgrade(self);
-        let retry = Timeout::new(delay(failures, js_sys::Math::random()), move || {
+        let retry = Timeout::new(after, move || {
             if let Some(this) = weak.upgrade() {
+                this.joined.set(false);
                 this.connect();
             }
         });

@@ -8,7 +8,10 @@ use std::{
     fs, io,
     net::IpAddr,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -53,6 +56,9 @@ pub enum Refused {
     /// None, forged, expired, or of another origin.
     #[error("join token: {0}")]
     Token(&'static str),
+    /// The server is about to end.
+    #[error("draining")]
+    Draining,
     /// See [`TooMany`].
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -64,6 +70,7 @@ impl Refused {
         match self {
             Self::NoOrigin | Self::Origin => StatusCode::FORBIDDEN,
             Self::Token(_) => StatusCode::UNAUTHORIZED,
+            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
         }
     }
@@ -77,6 +84,7 @@ pub struct Access {
     /// Empty: no token is needed.
     keys: Vec<(Algorithm, DecodingKey)>,
     limits: Arc<Limits>,
+    draining: Arc<AtomicBool>,
 }
 
 #[derive(Deserialize)]
@@ -113,13 +121,25 @@ impl Access {
             Some(before) if *before.limits.config() == config.limits => before.limits.clone(),
             _ => Arc::new(Limits::new(config.limits.clone())),
         };
+        let draining = before.map(|before| before.draining.clone());
         Ok(Self {
+            draining: draining.unwrap_or_default(),
             origins: origins.clone(),
             trusted_proxies: trusted_proxies.clone(),
             proxy_header: *proxy_header,
             keys,
             limits,
         })
+    }
+
+    /// Nobody joins any more.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody joins any more.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Who asks.
@@ -134,6 +154,9 @@ impl Access {
         origin: &str,
         token: Option<&str>,
     ) -> Result<Share, Refused> {
+        if self.is_draining() {
+            return Err(Refused::Draining);
+        }
         if !is_origin(origin) {
             return Err(Refused::NoOrigin);
         }

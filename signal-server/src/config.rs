@@ -40,6 +40,10 @@ pub struct Config {
     pub turn: Turn,
     /// Where to answer STUN requests, by UDP.
     pub stun: Option<SocketAddr>,
+    /// Databases in MaxMind's format, of cities and of networks.
+    pub geo: Vec<PathBuf>,
+    /// How long clients have to go elsewhere after SIGTERM, in seconds.
+    pub drain_seconds: u32,
     /// What is logged, as a filter of the `tracing` crate.
     pub log: String,
     /// How it is logged.
@@ -50,6 +54,10 @@ pub struct Config {
     pub access: Access,
     /// How much one address or origin may take.
     pub limits: Limits,
+    /// When a connection is given up.
+    pub timeouts: Timeouts,
+    /// Who holds which large content.
+    pub directory: Directory,
 }
 
 impl Default for Config {
@@ -65,11 +73,15 @@ impl Default for Config {
             ice: Vec::new(),
             turn: Turn::default(),
             stun: None,
+            geo: Vec::new(),
+            drain_seconds: 10,
             log: "info".into(),
             log_format: LogFormat::Text,
             log_addresses: false,
             access: Access::default(),
             limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            directory: Directory::default(),
         }
     }
 }
@@ -172,6 +184,50 @@ impl Default for Limits {
                         .map(|ip| IpNet::from(std::net::IpAddr::from(ip))),
                 )
                 .collect(),
+        }
+    }
+}
+
+/// When a connection is given up, in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Timeouts {
+    /// The head of a request, or a TLS handshake, is not there.
+    pub head_seconds: u64,
+    /// The client takes nothing of what is sent to it.
+    pub stalled_seconds: u64,
+    /// A peer said nothing, not even when asked.
+    pub silence_seconds: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head_seconds: 15,
+            stalled_seconds: 120,
+            silence_seconds: 60,
+        }
+    }
+}
+
+/// Who holds which large content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Directory {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Only contents longer than this, in bytes.
+    pub over_bytes: u64,
+    /// Announcements that are kept at most; some 200 bytes each.
+    pub most: usize,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            over_bytes: 16 << 20,
+            most: 1_000_000,
         }
     }
 }

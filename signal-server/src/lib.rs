@@ -20,6 +20,7 @@ pub mod config;
 pub mod edition;
 pub mod entity;
 pub mod export;
+pub mod geo;
 pub mod ice;
 pub mod limits;
 pub mod matchmaker;
@@ -44,6 +45,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UdpSocket},
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warp::{
     Filter,
@@ -59,17 +61,18 @@ use crate::{
     address::Visitor,
     catalog::Catalog,
     client_files::ClientFiles,
+    geo::{BadDatabase, Geo},
     ice::Ice,
-    scan::Rules,
-    signalling::Signalling,
+    matchmaker::Rules,
+    signalling::{Known, Signalling},
     site::Site,
 };
 
 /// What a connection may have taken from a body without having sent it, in bytes. Small, so that
 /// the access log tells what went out, and many connections take little memory.
 const CONNECTION_BUFFER: usize = 64 << 10;
-/// How long a client may take to send the head of a request.
-const HEAD: Duration = Duration::from_secs(60);
+/// A client that acknowledges nothing for so long is gone.
+const LOST: Duration = Duration::from_secs(60);
 /// How long answers may take to end once the server is told to.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -88,6 +91,9 @@ pub enum Unable {
     /// Who may join.
     #[error(transparent)]
     Access(#[from] BadAccess),
+    /// Where visitors are.
+    #[error(transparent)]
+    Geo(#[from] BadDatabase),
     /// `include` or `exclude`.
     #[error("not a pattern: {0}")]
     Pattern(#[from] globset::Error),
@@ -104,6 +110,7 @@ struct Shared {
     access: Arc<ArcSwap<Access>>,
     signalling: Signalling,
     access_log: Option<Arc<AccessLog>>,
+    timeouts: Timeouts,
     end: CancellationToken,
     connections: TaskTracker,
     /// Removed with the server.
@@ -131,7 +138,7 @@ impl Server {
             },
             None => None,
         };
-        let rules = Rules::new(&config.include, &config.exclude)?;
+        let listed = scan::Rules::new(&config.include, &config.exclude)?;
         let (outboards, temporary) = match config.cache.clone() {
             Some(folder) => (folder, None),
             None => {
@@ -143,10 +150,15 @@ impl Server {
         let outboards = outboards.join("bao");
         std::fs::create_dir_all(&outboards).map_err(Unable::Cache)?;
 
+        let timeouts = Timeouts {
+            head: Duration::from_secs(config.timeouts.head_seconds),
+            stalled: Duration::from_secs(config.timeouts.stalled_seconds),
+        };
         let end = CancellationToken::new();
-        let catalog = Catalog::open(site.root().to_owned(), rules, outboards, end.clone());
+        let catalog = Catalog::open(site.root().to_owned(), listed, outboards, end.clone());
         let secret = config.access.ticket_secret.as_deref();
-        let signalling = Signalling::new(Ice::new(&config), secret, end.clone());
+        let (known, rules) = settings(&config)?;
+        let signalling = Signalling::new(known, rules, secret, end.clone());
         let (mut news, telling) = (catalog.clone(), signalling.clone());
         tokio::spawn(async move {
             while news.changed().await {
@@ -178,6 +190,7 @@ impl Server {
                 access,
                 signalling,
                 access_log,
+                timeouts,
                 end,
                 connections: TaskTracker::new(),
                 _temporary: temporary,
@@ -189,9 +202,10 @@ impl Server {
     /// connected stays so.
     pub fn reload(&self, config: &Config) -> Result<(), Unable> {
         let access = Access::new(config, Some(&self.shared.access.load()))?;
+        let (known, rules) = settings(config)?;
         address::show_whole(config.log_addresses);
         self.shared.access.store(Arc::new(access));
-        self.shared.signalling.set_ice(Ice::new(config));
+        self.shared.signalling.configure(known, rules);
         Ok(())
     }
 
@@ -223,8 +237,17 @@ impl Server {
         self.close().await;
     }
 
+    /// Lets nobody join any more and asks those who have to go elsewhere, spread over so much time.
+    /// Returns when they are gone, or late. Files are served as before.
+    pub async fn drain(&self, spread: Duration) {
+        self.shared.access.load().drain();
+        self.shared.signalling.drain(spread).await;
+    }
+
     /// Ends all connections: at once those that are idle, and sockets; after a moment the others.
     pub async fn close(&self) {
+        self.shared.access.load().drain();
+        self.shared.signalling.close().await;
         self.shared.end.cancel();
         self.shared.connections.close();
         let _ = tokio::time::timeout(GRACE, self.shared.connections.wait()).await;
@@ -239,6 +262,7 @@ impl Server {
             routes,
             access,
             access_log,
+            timeouts,
             end,
             connections,
             ..
@@ -264,9 +288,17 @@ impl Server {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
+            .header_read_timeout(timeouts.head)
             .max_buf_size(CONNECTION_BUFFER);
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(timeouts.stalled / 2)
+            .keep_alive_timeout(timeouts.stalled / 2);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(timeouts.stalled));
+        let stream = TokioIo::new(Box::pin(stream));
+        let connection = builder.serve_connection_with_upgrades(stream, service);
         let serving = async {
             let mut connection = std::pin::pin!(connection);
             let result = tokio::select! {
@@ -284,13 +316,45 @@ impl Server {
     }
 }
 
+struct Timeouts {
+    /// A client may take so long to send the head of a request.
+    head: Duration,
+    /// … and so long to take anything of what is sent to it.
+    stalled: Duration,
+}
+
+/// What the configuration means for signalling.
+fn settings(config: &Config) -> Result<(Known, Rules), Unable> {
+    let known = Known {
+        ice: Ice::new(config),
+        geo: Geo::open(&config.geo)?,
+    };
+    let directory = &config.directory;
+    let rules = Rules {
+        silence: config.timeouts.silence_seconds * 1000,
+        hold_over: directory.enabled.then_some(directory.over_bytes),
+        most_holds: directory.most,
+    };
+    Ok((known, rules))
+}
+
 /// What cannot be set is not worth losing a connection for.
 fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     // Else the kernel takes megabytes that the client never gets if it breaks off, the access log
     // counts them, and what is sent next waits behind them.
     #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(CONNECTION_BUFFER as u32);
+    {
+        let socket = socket2::SockRef::from(stream);
+        let _ = socket.set_tcp_notsent_lowat(CONNECTION_BUFFER as u32);
+        // Finds the other end gone without a word.
+        let _ = socket.set_tcp_user_timeout(Some(LOST));
+        let _ = socket.set_tcp_keepalive(
+            &socket2::TcpKeepalive::new()
+                .with_time(LOST)
+                .with_interval(LOST / 3),
+        );
+    }
 }
 
 /// Opens a server and runs it until `shutdown`.

@@ -201,6 +201,7 @@ async fn serve(config: Config, given: Serve) -> anyhow::Result<()> {
         }
         None => None,
     };
+    let drain = Duration::from_secs(config.drain_seconds.into());
     let server = Server::open(config)?;
     if let Some(stun) = stun {
         server.stun(stun);
@@ -216,10 +217,18 @@ async fn serve(config: Config, given: Serve) -> anyhow::Result<()> {
             }
         }
     });
+    let drained = server.clone();
     server
         .run(listener, async move {
             tokio::select! {
-                _ = terminate.recv() => {}
+                _ = terminate.recv() => {
+                    // A second signal has no patience.
+                    tokio::select! {
+                        () = drained.drain(drain) => {}
+                        _ = terminate.recv() => {}
+                        _ = interrupt.recv() => {}
+                    }
+                }
                 _ = interrupt.recv() => {}
             }
             tracing::info!("closing");

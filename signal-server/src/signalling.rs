@@ -15,9 +15,9 @@ use std::{
 use arc_swap::ArcSwap;
 use fugitive_signal::{MAX_MESSAGE, ToClient, ToServer};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
-use rand::{SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warp::{
     Filter, Rejection, Reply,
     reply::Response,
@@ -28,9 +28,10 @@ use crate::{
     access::{Access, Refused},
     address::Visitor,
     entity,
+    geo::Geo,
     ice::Ice,
     limits::Share,
-    matchmaker::{Conn, Matchmaker, Output},
+    matchmaker::{Conn, Matchmaker, Output, Rules},
 };
 
 /// What may wait to be sent to one client, in bytes.
@@ -41,6 +42,8 @@ const MESSAGE: usize = 64;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
+/// Close code for a server that ends and another that takes its place (IANA, "Service Restart").
+const RESTART: u16 = 1012;
 
 /// The way to one client.
 struct Outgoing {
@@ -63,9 +66,17 @@ impl Outgoing {
 struct State {
     matchmaker: Matchmaker,
     outgoing: HashMap<Conn, Outgoing>,
-    ice: Arc<Ice>,
+    known: Arc<Known>,
     rng: StdRng,
     next: u64,
+}
+
+/// What the operator lets clients and the matchmaker know.
+pub struct Known {
+    /// Where to gather candidates.
+    pub ice: Ice,
+    /// Where visitors are.
+    pub geo: Geo,
 }
 
 /// All clients that are connected.
@@ -74,23 +85,26 @@ pub struct Signalling {
     state: Arc<Mutex<State>>,
     /// The monotonic clock, and what it is added to.
     begun: (Instant, Duration),
+    sockets: TaskTracker,
     end: CancellationToken,
 }
 
 impl Signalling {
     /// Works until `end`. Without a secret for tickets, those of an earlier start are worth nothing.
-    pub fn new(ice: Ice, secret: Option<&str>, end: CancellationToken) -> Self {
+    pub fn new(known: Known, rules: Rules, secret: Option<&str>, end: CancellationToken) -> Self {
         let mut rng = StdRng::from_rng(&mut rand::rng());
-        let mut key: [u8; 64] = rand::RngExt::random(&mut rng);
+        let mut key: [u8; 64] = rng.random();
         if let Some(secret) = secret {
             let mut hasher = blake3::Hasher::new_derive_key("fugitive resume tickets");
             hasher.update(secret.as_bytes());
             hasher.finalize_xof().fill(&mut key);
         }
+        let mut matchmaker = Matchmaker::new(&key);
+        matchmaker.set_rules(rules);
         let state = State {
-            matchmaker: Matchmaker::new(&key),
+            matchmaker,
             outgoing: HashMap::new(),
-            ice: Arc::new(ice),
+            known: Arc::new(known),
             rng,
             next: 0,
         };
@@ -98,6 +112,7 @@ impl Signalling {
         let signalling = Self {
             state: Arc::new(Mutex::new(state)),
             begun: (Instant::now(), since_epoch.unwrap_or_default()),
+            sockets: TaskTracker::new(),
             end,
         };
         let ticking = signalling.clone();
@@ -121,9 +136,39 @@ impl Signalling {
         self.with(|state, out| state.matchmaker.tell_all(&ToClient::Manifest {}, out));
     }
 
-    /// Clients that join from now on are told of these servers.
-    pub fn set_ice(&self, ice: Ice) {
-        self.lock().ice = Arc::new(ice);
+    /// From now on, for clients that join.
+    pub fn configure(&self, known: Known, rules: Rules) {
+        let mut state = self.lock();
+        state.known = Arc::new(known);
+        state.matchmaker.set_rules(rules);
+    }
+
+    /// Asks all clients to go elsewhere, each at a moment of its own within `spread`, and waits until
+    /// they have or that has passed.
+    pub async fn drain(&self, spread: Duration) {
+        let told = self.with(|state, out| {
+            let members = state.matchmaker.members();
+            for to in &members {
+                let after = state.rng.random_range(0..=spread.as_millis() as u32);
+                let message = ToClient::Elsewhere { after };
+                out.push(Output::Send { to: *to, message });
+            }
+            members.len()
+        });
+        tracing::info!("signal: {told} clients told to go elsewhere within {spread:?}");
+        self.sockets.close();
+        // The last one is told the whole time and then needs a moment.
+        let _ = tokio::time::timeout(spread + FAREWELL, self.sockets.wait()).await;
+    }
+
+    /// Closes all sockets with a reason (1012: the server restarts), and waits until they are.
+    pub async fn close(&self) {
+        let outgoing = std::mem::take(&mut self.lock().outgoing);
+        for outgoing in outgoing.into_values() {
+            outgoing.send(Message::close_with(RESTART, "this server ends"));
+        }
+        self.sockets.close();
+        let _ = tokio::time::timeout(FAREWELL, self.sockets.wait()).await;
     }
 
     fn now(&self) -> u64 {
@@ -145,7 +190,7 @@ impl Signalling {
                 match output {
                     Output::Send { to, mut message } => {
                         if let ToClient::Welcome { id, ice, .. } = &mut message {
-                            *ice = state.ice.servers(id, date());
+                            *ice = state.known.ice.servers(id, date());
                         }
                         let message = Message::binary(fugitive_signal::encode(&message));
                         let sent = state
@@ -158,6 +203,11 @@ impl Signalling {
                             tracing::warn!("signal: dropped {}: it does not read", outgoing.remote);
                             outgoing.cut.cancel();
                             state.matchmaker.closed(to, now, &mut out);
+                        }
+                    }
+                    Output::Ping { to } => {
+                        if let Some(outgoing) = state.outgoing.get(&to) {
+                            outgoing.send(Message::ping(Vec::new()));
                         }
                     }
                     Output::Close { conn, why } => {
@@ -190,10 +240,13 @@ impl Signalling {
         let waiting = Arc::new(AtomicUsize::new(0));
         let cut = self.end.child_token();
         let now = self.now();
+        let known = self.lock().known.clone();
+        let place = known.geo.place(remote);
         let conn = self.with(|state, _| {
             state.next += 1;
             let conn = Conn(state.next);
             state.matchmaker.open(conn, &origin, now);
+            state.matchmaker.locate(conn, place);
             let outgoing = Outgoing {
                 queue,
                 waiting: waiting.clone(),
@@ -317,7 +370,9 @@ pub fn route(
                         ws.max_message_size(MAX_MESSAGE)
                             .max_frame_size(MAX_MESSAGE)
                             .on_upgrade(move |socket| {
-                                signalling.serve(socket, origin, remote, share)
+                                let sockets = signalling.sockets.clone();
+                                sockets
+                                    .track_future(signalling.serve(socket, origin, remote, share))
                             })
                             .into_response()
                     }

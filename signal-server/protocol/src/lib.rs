@@ -5,7 +5,7 @@
 //! [`Unreadable`] that the reader skips, so that two versions work with each other. The server
 //! relays a [`Signal`] without looking into it.
 
-use fugitive_core::pack;
+use fugitive_core::{content::ContentId, pack};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The version that a client states when it joins.
@@ -15,6 +15,11 @@ pub const MAX_MESSAGE: usize = 32 * 1024;
 /// Silence after which the client sends a [`ToServer::Heartbeat`], in seconds. A server that heard
 /// nothing for three times as long takes the client for gone.
 pub const HEARTBEAT_SECONDS: u32 = 20;
+
+/// Measurements in one heartbeat; a server ignores the rest.
+pub const MOST_MEASURED: usize = 32;
+/// Contents that one peer may have announced; a server ignores the rest.
+pub const MOST_HELD: usize = 64;
 
 /// A peer, as the server names it: 32 lower-case hex digits, random, new for each join.
 pub type PeerId = String;
@@ -34,6 +39,12 @@ pub enum ToServer {
         /// From the last [`ToClient::Welcome`], to keep the peer id over a navigation.
         #[serde(default)]
         ticket: Option<String>,
+        /// How many connections the client has room for in all; a few dozen where it does not say.
+        #[serde(default)]
+        room: Option<u16>,
+        /// Where the visitor is, if the visitor agreed to say it.
+        #[serde(default)]
+        position: Option<Position>,
     },
     /// Offer me this many more.
     More {
@@ -47,8 +58,45 @@ pub enum ToServer {
         /// What.
         signal: Signal,
     },
-    /// I am still here.
-    Heartbeat {},
+    /// I am still here, and that is how far others are. No measurement has to be sent twice.
+    Heartbeat {
+        /// At most [`MOST_MEASURED`].
+        #[serde(default)]
+        measured: Vec<Measured>,
+    },
+    /// The channel to a peer that was offered to us, or we to it, is open.
+    Up {
+        /// Whose.
+        peer: PeerId,
+    },
+    /// That channel closed, or did not come to be.
+    Down {
+        /// Whose.
+        peer: PeerId,
+    },
+    /// Never offer me this peer again, nor me to it.
+    Ban {
+        /// Whom.
+        peer: PeerId,
+    },
+    /// I hold all of these, and serve them. Good for a quarter of an hour; only what is longer than
+    /// [`ToClient::Welcome`] says is worth it.
+    Hold {
+        /// At most [`MOST_HELD`].
+        ids: Vec<ContentId>,
+    },
+    /// I do not hold these any more.
+    Release {
+        /// At most [`MOST_HELD`].
+        ids: Vec<ContentId>,
+    },
+    /// Who holds this?
+    Find {
+        /// What.
+        id: ContentId,
+        /// How many at most.
+        want: u16,
+    },
     /// I leave now; nobody has to wait for my socket to time out.
     Leave {},
 }
@@ -56,7 +104,20 @@ pub enum ToServer {
 impl ToServer {
     /// Whether a message of this [`kind`] has a meaning in this version.
     pub fn knows(kind: &str) -> bool {
-        matches!(kind, "join" | "more" | "signal" | "heartbeat" | "leave")
+        matches!(
+            kind,
+            "join"
+                | "more"
+                | "signal"
+                | "heartbeat"
+                | "up"
+                | "down"
+                | "ban"
+                | "hold"
+                | "release"
+                | "find"
+                | "leave"
+        )
     }
 }
 
@@ -72,6 +133,9 @@ pub enum ToClient {
         ticket: String,
         /// Where to gather candidates.
         ice: Vec<IceServer>,
+        /// Contents longer than this may be announced by [`ToServer::Hold`]; none if not given.
+        #[serde(default)]
+        hold_over: Option<u64>,
     },
     /// Peers to dial. They have been told nothing yet: the one that is offered peers calls.
     Offered {
@@ -82,6 +146,18 @@ pub enum ToClient {
     Gone {
         /// Who.
         peer: PeerId,
+    },
+    /// The answer to a [`ToServer::Find`]: peers to dial, as if offered.
+    Holders {
+        /// Of what.
+        id: ContentId,
+        /// Whom.
+        peers: Vec<PeerId>,
+    },
+    /// This server is about to end: join again, elsewhere if there is one.
+    Elsewhere {
+        /// After so many milliseconds, so that not all come at once.
+        after: u32,
     },
     /// From a peer that was offered to you, or you to it.
     Signal {
@@ -121,6 +197,24 @@ pub enum Signal {
         #[serde(default)]
         line: Option<u16>,
     },
+}
+
+/// A place, in tenths of a degree: some ten kilometres.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Latitude + 90°.
+    pub lat: u16,
+    /// Longitude + 180°.
+    pub lon: u16,
+}
+
+/// How long a message takes to a peer and back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// To whom.
+    pub peer: PeerId,
+    /// In milliseconds.
+    pub rtt: u16,
 }
 
 /// As RTCIceServer.
@@ -210,6 +304,8 @@ mod tests {
                 page: "/".into(),
                 want: 1,
                 ticket: None,
+                room: None,
+                position: None,
             },
             ToServer::More { want: 1 },
             ToServer::Signal {
@@ -220,10 +316,28 @@ mod tests {
                     line: None,
                 },
             },
-            ToServer::Heartbeat {},
+            ToServer::Heartbeat {
+                measured: vec![Measured {
+                    peer: "ab".into(),
+                    rtt: 7,
+                }],
+            },
+            ToServer::Up { peer: "ab".into() },
+            ToServer::Down { peer: "ab".into() },
+            ToServer::Ban { peer: "ab".into() },
+            ToServer::Hold {
+                ids: vec![ContentId::of(b"x")],
+            },
+            ToServer::Release { ids: Vec::new() },
+            ToServer::Find {
+                id: ContentId::of(b"x"),
+                want: 1,
+            },
             ToServer::Leave {},
         ] {
-            assert!(ToServer::knows(&kind(&encode(&message)).unwrap()));
+            let bytes = encode(&message);
+            assert!(ToServer::knows(&kind(&bytes).unwrap()));
+            assert_eq!(decode(&bytes), Ok(message));
         }
         assert!(!ToServer::knows("dance"));
         for garbage in [

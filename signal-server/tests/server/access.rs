@@ -28,6 +28,8 @@ fn joining() -> ToServer {
         page: "/".into(),
         want: 0,
         ticket: None,
+        room: None,
+        position: None,
     }
 }
 
@@ -234,7 +236,9 @@ async fn messages_of_one_address_are_limited_together() {
         client.say(&joining()).await;
         for _ in 0..messages {
             // It may be closed before all is sent.
-            let beat = fugitive_signal::encode(&ToServer::Heartbeat {});
+            let beat = fugitive_signal::encode(&ToServer::Heartbeat {
+                measured: Vec::new(),
+            });
             let _ = client.socket.send(Message::binary(beat)).await;
         }
         // What it sent after the end may cost it the reason.

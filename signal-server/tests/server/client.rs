@@ -43,6 +43,8 @@ pub async fn join(server: &Running, page: &str, want: u16, ticket: Option<String
             page: page.into(),
             want,
             ticket,
+            room: None,
+            position: None,
         })
         .await;
     match client.hear().await {
@@ -74,9 +76,12 @@ impl Client {
 
     /// The next message; `None` if the server closed.
     pub async fn next(&mut self) -> Option<ToClient> {
-        match self.socket.next().await {
-            Some(Ok(Message::Binary(bytes))) => Some(decode(&bytes).unwrap()),
-            _ => None,
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Binary(bytes))) => return Some(decode(&bytes).unwrap()),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                _ => return None,
+            }
         }
     }
 

@@ -88,6 +88,8 @@ async fn told(server: &Running) -> Vec<IceServer> {
             page,
             want: 0,
             ticket: None,
+            room: None,
+            position: None,
         })
         .await;
     match client.hear().await {

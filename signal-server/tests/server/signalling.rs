@@ -29,6 +29,8 @@ async fn second_visitor_is_offered_the_first_and_they_talk() {
         page: "/".into(),
         want: 4,
         ticket: None,
+        room: None,
+        position: None,
     })
     .await;
     match raw.hear().await {
@@ -178,7 +180,9 @@ async fn client_that_never_reads_is_dropped_and_holds_up_nobody() {
 async fn flood_closes_its_sender() {
     let server = Running::start(&[]).await;
     let mut client = join(&server, "/", 0, None).await;
-    let beat = Message::binary(encode(&ToServer::Heartbeat {}));
+    let beat = Message::binary(encode(&ToServer::Heartbeat {
+        measured: Vec::new(),
+    }));
     for _ in 0..3000 {
         if client.socket.feed(beat.clone()).await.is_err() {
             break;
@@ -255,6 +259,8 @@ async fn other_origin_is_another_world() {
             page: "/".into(),
             want: 9,
             ticket: None,
+            room: None,
+            position: None,
         })
         .await;
     there.hear().await;

@@ -14,7 +14,7 @@ use fugitive_core::{
     wire::{self, Message},
 };
 use fugitive_server::ticket::{Id, Tickets};
-use fugitive_signal::{Signal, ToClient, ToServer};
+use fugitive_signal::{Measured, Signal, ToClient, ToServer};
 
 fn write(target: &str, name: &str, bytes: &[u8]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -197,7 +197,15 @@ fn signal() {
                 signal: candidate,
             },
         ),
-        ("heartbeat", ToServer::Heartbeat {}),
+        (
+            "heartbeat",
+            ToServer::Heartbeat {
+                measured: vec![Measured {
+                    peer: "1".repeat(32),
+                    rtt: 17,
+                }],
+            },
+        ),
         ("leave", ToServer::Leave {}),
     ];
     for (name, message) in up {

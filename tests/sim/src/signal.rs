@@ -62,6 +62,8 @@ impl World<'_> {
             page: self.site.pages[page].path.clone(),
             want: self.config(at.who).target_peers as u16,
             ticket: self.visitors[at.who].ticket.clone(),
+            room: None,
+            position: None,
         };
         if let Some(bridge) = self.bridge(at) {
             bridge.conn = Some(conn);
@@ -83,7 +85,8 @@ impl World<'_> {
 
     pub(crate) fn heartbeat(&mut self, at: At) {
         if self.bridge(at).is_some_and(|bridge| bridge.conn.is_some()) {
-            self.say_to_server(at.who, ToServer::Heartbeat {});
+            let measured = Vec::new();
+            self.say_to_server(at.who, ToServer::Heartbeat { measured });
             self.clock.after(HEARTBEAT, Event::Heartbeat(at));
         }
     }
@@ -135,6 +138,8 @@ impl World<'_> {
                         self.clock.after(way, event);
                     }
                 }
+                // Who is there has sent a heartbeat before it is asked.
+                Output::Ping { .. } => {}
                 Output::Close { conn, .. } => {
                     self.server.conns.remove(&conn);
                 }
@@ -170,7 +175,10 @@ impl World<'_> {
             ToClient::Signal { from, signal } => {
                 self.signalled(at, &from.as_str().into(), signal);
             }
-            ToClient::Manifest {} | ToClient::Refused { .. } => {}
+            ToClient::Manifest {}
+            | ToClient::Refused { .. }
+            | ToClient::Holders { .. }
+            | ToClient::Elsewhere { .. } => {}
         }
     }
 }

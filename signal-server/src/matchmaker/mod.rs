@@ -1,0 +1,636 @@
+//! Who is offered to whom, and who may talk to whom through the server.
+//!
+//! Pure: no sockets, no clock, no randomness of its own. The server drives it with real sockets, the
+//! simulator with ten thousand made-up ones: tell it what happened ([`Matchmaker::open`],
+//! [`Matchmaker::locate`], [`Matchmaker::receive`], [`Matchmaker::closed`], [`Matchmaker::tick`]),
+//! then do what it put into the list of [`Output`]s, in order. Times are in milliseconds, of any
+//! clock that does not go back.
+//!
+//! Peers are paired within one origin, first with those on the same page, then with the rest of the
+//! site; see `pairing`. Two peers of which one was offered to the other have a link; only over a
+//! link does the server relay.
+
+mod coordinates;
+mod directory;
+mod index;
+mod pairing;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use fugitive_core::content::ContentId;
+use fugitive_signal::{
+    HEARTBEAT_SECONDS, MOST_HELD, MOST_MEASURED, Measured, Position, ToClient, ToServer,
+};
+use rand::{Rng, RngExt};
+
+pub use self::{coordinates::Coordinate, place::Place};
+use self::{
+    directory::Directory,
+    index::{Index, Page},
+    pairing::{Link, State},
+};
+use crate::ticket::{Id, Tickets};
+
+/// The most peers that are offered at once.
+pub const MOST_OFFERED: usize = 16;
+/// The most links of one peer: as many of a site's visitors can one visitor get to know.
+const MOST_LINKS: usize = 256;
+/// Peers that one peer may have banned; those it banned first are forgotten.
+const MOST_BANS: usize = 64;
+/// The longest path of a page, in bytes.
+const LONGEST_PAGE: usize = 2048;
+/// After so much silence a client is asked whether it is there, in milliseconds.
+const QUIET: u64 = HEARTBEAT_SECONDS as u64 * 1250;
+/// A connection that has not joined by then is closed, in milliseconds.
+const UNJOINED: u64 = 10_000;
+/// Messages that a client may send at once; setting up sixteen connections takes some 400.
+const BURST: u64 = 1000;
+/// Messages a second that it may send on and on.
+const RATE: u64 = 50;
+/// For so long after a peer left, its return with a ticket finds its old links, in milliseconds.
+const REMEMBERED: u64 = 30_000;
+/// The most peers that are remembered so.
+const MOST_REMEMBERED: usize = 10_000;
+/// Connections of a peer that does not say how many it has room for.
+const ROOM: u16 = 32;
+
+/// One connection to the server; the driver numbers them and never uses a number twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Conn(pub u64);
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send it.
+    Send {
+        /// On which connection.
+        to: Conn,
+        /// What.
+        message: ToClient,
+    },
+    /// Ask whether the other end is there; any sign of life is an answer.
+    Ping {
+        /// On which connection.
+        to: Conn,
+    },
+    /// Close it. The matchmaker has forgotten it already.
+    Close {
+        /// Which connection.
+        conn: Conn,
+        /// To be told to the client and the log, in words.
+        why: &'static str,
+    },
+}
+
+/// What an operator may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// After so much silence a client is taken for gone, in milliseconds.
+    pub silence: u64,
+    /// Contents longer than this may be announced, in bytes; `None`: none.
+    pub hold_over: Option<u64>,
+    /// Announcements that are kept at most.
+    pub most_holds: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            silence: 3 * u64::from(HEARTBEAT_SECONDS) * 1000,
+            hold_over: Some(16 << 20),
+            most_holds: 1_000_000,
+        }
+    }
+}
+
+/// How many there are of what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections, joined or not.
+    pub connections: usize,
+    /// Peers that have joined.
+    pub peers: usize,
+    /// Origins.
+    pub origins: usize,
+    /// Pages with somebody on them.
+    pub pages: usize,
+    /// Pairs that said that their channel is open.
+    pub channels: usize,
+    /// Announcements in the directory.
+    pub holds: usize,
+}
+
+struct Connection {
+    origin: Arc<str>,
+    place: Place,
+    heard: u64,
+    /// Asked whether it is there, since it was last heard.
+    asked: bool,
+    /// Messages left, in thousandths.
+    budget: u64,
+    budget_at: u64,
+    peer: Option<Id>,
+}
+
+struct Peer {
+    conn: Conn,
+    origin: Arc<str>,
+    page: Arc<str>,
+    number: Page,
+    links: BTreeMap<Id, Link>,
+    /// Links that are open or may become so.
+    busy: u16,
+    /// Of how many at most.
+    room: u16,
+    place: Place,
+    coordinate: Coordinate,
+    bans: VecDeque<Id>,
+    held: Vec<ContentId>,
+}
+
+#[derive(Default)]
+struct Site {
+    peers: usize,
+    /// Each with its number and how many are on it.
+    pages: HashMap<Arc<str>, (Page, usize)>,
+    last_page: Page,
+    index: Index,
+}
+
+struct Former {
+    origin: Arc<str>,
+    links: Vec<Id>,
+    bans: VecDeque<Id>,
+    coordinate: Coordinate,
+    until: u64,
+}
+
+/// See the module.
+pub struct Matchmaker {
+    rules: Rules,
+    tickets: Tickets,
+    connections: HashMap<Conn, Connection>,
+    peers: HashMap<Id, Peer>,
+    sites: HashMap<Arc<str>, Site>,
+    formers: HashMap<Id, Former>,
+    directory: Directory,
+    /// Links that wait for their channel, the oldest first.
+    pending: VecDeque<(u64, Id, Id)>,
+    channels: usize,
+}
+
+impl Matchmaker {
+    /// With the key of the tickets.
+    pub fn new(key: &[u8; 64]) -> Self {
+        Self {
+            rules: Rules::default(),
+            tickets: Tickets::new(key),
+            connections: HashMap::new(),
+            peers: HashMap::new(),
+            sites: HashMap::new(),
+            formers: HashMap::new(),
+            directory: Directory::default(),
+            pending: VecDeque::new(),
+            channels: 0,
+        }
+    }
+
+    /// Goes by other rules from now on.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
+    /// How many have joined.
+    pub fn joined(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// How many there are of what.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            connections: self.connections.len(),
+            peers: self.peers.len(),
+            origins: self.sites.len(),
+            pages: self.sites.values().map(|site| site.pages.len()).sum(),
+            channels: self.channels,
+            holds: self.directory.len(),
+        }
+    }
+
+    /// The origins with the most peers, and how many these are.
+    pub fn largest(&self, most: usize) -> Vec<(Arc<str>, usize)> {
+        let sites = self.sites.iter();
+        let mut sites: Vec<_> = sites
+            .map(|(name, site)| (name.clone(), site.peers))
+            .collect();
+        sites.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        sites.truncate(most);
+        sites
+    }
+
+    /// A connection was opened, by a page of this origin.
+    pub fn open(&mut self, conn: Conn, origin: &str, now: u64) {
+        let origin = match self.sites.get_key_value(origin) {
+            Some((origin, _)) => origin.clone(),
+            None => origin.into(),
+        };
+        let connection = Connection {
+            origin,
+            place: Place::default(),
+            heard: now,
+            asked: false,
+            budget: BURST * 1000,
+            budget_at: now,
+            peer: None,
+        };
+        self.connections.insert(conn, connection);
+    }
+
+    /// Where a connection comes from, to be said before it joins.
+    pub fn locate(&mut self, conn: Conn, place: Place) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.place = place;
+        }
+    }
+
+    /// Something came: a sign of life, and one message less of what the client may send. `false`
+    /// if that was one too many, or the connection is not known any more.
+    pub fn heard(&mut self, conn: Conn, now: u64, out: &mut Vec<Output>) -> bool {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return false;
+        };
+        connection.heard = now;
+        connection.asked = false;
+        let earned = now.saturating_sub(connection.budget_at) * RATE;
+        connection.budget_at = now;
+        connection.budget = (connection.budget + earned).min(BURST * 1000);
+        match connection.budget.checked_sub(1000) {
+            Some(rest) => {
+                connection.budget = rest;
+                true
+            }
+            None => {
+                self.close(conn, "too many messages", now, out);
+                false
+            }
+        }
+    }
+
+    /// A message came that was accepted by [`Matchmaker::heard`].
+    pub fn receive(
+        &mut self,
+        conn: Conn,
+        message: ToServer,
+        now: u64,
+        rng: &mut impl Rng,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        let Some(id) = connection.peer else {
+            return match message {
+                ToServer::Join { version: 0, .. } => {
+                    self.close(conn, "there is no version 0", now, out);
+                }
+                ToServer::Join {
+                    version: _,
+                    page,
+                    want,
+                    ticket,
+                    room,
+                    position,
+                } => {
+                    let joining = Joining {
+                        conn,
+                        page: &page,
+                        want,
+                        ticket,
+                        room: room.unwrap_or(ROOM),
+                        position,
+                    };
+                    self.join(joining, now, rng, out);
+                }
+                ToServer::Leave {} => self.close(conn, "as you wish", now, out),
+                ToServer::Heartbeat { .. } => {}
+                _ => self.close(conn, "the first message must be a join", now, out),
+            };
+        };
+        match message {
+            ToServer::Join { .. } => refuse(conn, "joined already", out),
+            ToServer::More { want } => {
+                let peers = names(&self.offer(id, want, Vec::new(), now, rng));
+                send(conn, ToClient::Offered { peers }, out);
+            }
+            ToServer::Signal { to, signal } => {
+                let to = to.parse().ok().filter(|to| self.linked(id, *to));
+                match to.and_then(|to| self.peers.get(&to)) {
+                    Some(peer) => {
+                        let from = id.to_string();
+                        send(peer.conn, ToClient::Signal { from, signal }, out);
+                    }
+                    None => refuse(conn, "no such peer was offered to you, or you to it", out),
+                }
+            }
+            ToServer::Up { peer } => self.channel(id, &peer, State::Up),
+            ToServer::Down { peer } => self.channel(id, &peer, State::Idle),
+            ToServer::Ban { peer } => {
+                if let Ok(other) = peer.parse() {
+                    self.ban(id, other);
+                }
+            }
+            ToServer::Hold { ids } => self.hold(id, ids, now),
+            ToServer::Release { ids } => {
+                for content in ids.into_iter().take(MOST_HELD) {
+                    self.release(id, content);
+                }
+            }
+            ToServer::Find { id: content, want } => {
+                let peers = names(&self.find(id, content, want, now, rng));
+                send(conn, ToClient::Holders { id: content, peers }, out);
+            }
+            ToServer::Heartbeat { measured } => self.measured(id, measured, rng),
+            ToServer::Leave {} => self.close(conn, "as you wish", now, out),
+        }
+    }
+
+    /// A connection is gone, whoever closed it.
+    pub fn closed(&mut self, conn: Conn, now: u64, out: &mut Vec<Output>) {
+        if let Some(id) = self.connections.remove(&conn).and_then(|c| c.peer) {
+            self.leave(id, now, out);
+        }
+    }
+
+    /// Asks those who have been silent, closes those who have been so for too long, and gives up
+    /// waiting for channels. Call it every second or so.
+    pub fn tick(&mut self, now: u64, out: &mut Vec<Output>) {
+        let mut late: Vec<(Conn, &'static str)> = Vec::new();
+        let mut quiet = Vec::new();
+        for (conn, connection) in &mut self.connections {
+            let silent = now.saturating_sub(connection.heard);
+            match connection.peer {
+                Some(_) if silent >= self.rules.silence => {
+                    late.push((*conn, "nothing heard for too long"));
+                }
+                None if silent >= UNJOINED => late.push((*conn, "no join")),
+                Some(_) if silent >= QUIET.min(self.rules.silence / 2) && !connection.asked => {
+                    connection.asked = true;
+                    quiet.push(*conn);
+                }
+                _ => {}
+            }
+        }
+        quiet.sort_unstable();
+        out.extend(quiet.into_iter().map(|to| Output::Ping { to }));
+        late.sort_unstable();
+        for (conn, why) in late {
+            self.close(conn, why, now, out);
+        }
+        self.formers.retain(|_, former| former.until > now);
+        self.give_up(now);
+        for (id, content) in self.directory.expire(now) {
+            self.forget_held(id, content);
+        }
+    }
+
+    /// The same message to all that have joined.
+    pub fn tell_all(&self, message: &ToClient, out: &mut Vec<Output>) {
+        for conn in self.members() {
+            send(conn, message.clone(), out);
+        }
+    }
+
+    /// All that have joined, in the order in which they came.
+    pub fn members(&self) -> Vec<Conn> {
+        let mut conns: Vec<Conn> = self.peers.values().map(|peer| peer.conn).collect();
+        conns.sort_unstable();
+        conns
+    }
+
+    fn close(&mut self, conn: Conn, why: &'static str, now: u64, out: &mut Vec<Output>) {
+        out.push(Output::Close { conn, why });
+        self.closed(conn, now, out);
+    }
+
+    fn join(&mut self, joining: Joining<'_>, now: u64, rng: &mut impl Rng, out: &mut Vec<Output>) {
+        let Joining {
+            conn,
+            page,
+            want,
+            ticket,
+            room,
+            position,
+        } = joining;
+        if page.len() > LONGEST_PAGE {
+            return self.close(conn, "the page's path is too long", now, out);
+        }
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        let origin = connection.origin.clone();
+        let mut place = connection.place;
+        place.position = position.or(place.position);
+        let resumed = ticket.and_then(|ticket| self.tickets.check(&ticket, &origin, now));
+        let id = resumed.unwrap_or_else(|| Id(rng.random()));
+
+        // Whom it knew before it navigated: they hold what it may want, and it can dial them.
+        let (known, former) = match self.remove(id) {
+            // Its old page still has a socket; nobody needs to hear that it went.
+            Some(peer) => {
+                self.connections.remove(&peer.conn);
+                out.push(Output::Close {
+                    conn: peer.conn,
+                    why: "you came back elsewhere",
+                });
+                let known = peer.links.keys().copied().collect();
+                (known, Some(peer))
+            }
+            None => match self.formers.remove(&id) {
+                Some(former) if former.origin == origin => {
+                    let peer = Peer {
+                        bans: former.bans,
+                        coordinate: former.coordinate,
+                        ..Peer::new(conn, &origin, place)
+                    };
+                    (former.links, Some(peer))
+                }
+                _ => (Vec::new(), None),
+            },
+        };
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.peer = Some(id);
+        }
+        let former = former.unwrap_or_else(|| Peer::new(conn, &origin, place));
+        let peer = Peer {
+            conn,
+            origin: origin.clone(),
+            room: room.clamp(1, MOST_LINKS as u16),
+            place,
+            ..former
+        };
+        self.insert(id, peer, page);
+
+        let welcome = ToClient::Welcome {
+            id: id.to_string(),
+            ticket: self.tickets.issue(id, &origin, now),
+            // The driver knows them, and the date to which they are good.
+            ice: Vec::new(),
+            hold_over: self.rules.hold_over,
+        };
+        send(conn, welcome, out);
+        let peers = names(&self.offer(id, want, known, now, rng));
+        send(conn, ToClient::Offered { peers }, out);
+    }
+
+    /// Takes a peer into its site and page.
+    fn insert(&mut self, id: Id, mut peer: Peer, page: &str) {
+        let site = self.sites.entry(peer.origin.clone()).or_default();
+        site.peers += 1;
+        let name = match site.pages.get_key_value(page) {
+            Some((name, _)) => name.clone(),
+            None => {
+                site.last_page = site.last_page.wrapping_add(1).max(1);
+                let name: Arc<str> = page.into();
+                site.pages.insert(name.clone(), (site.last_page, 0));
+                name
+            }
+        };
+        if let Some((number, count)) = site.pages.get_mut(&name) {
+            *count += 1;
+            peer.number = *number;
+        }
+        peer.page = name;
+        self.peers.insert(id, peer);
+        self.seat(id);
+    }
+
+    /// Takes a peer out of its site, page and contents; its channels are gone with its page.
+    fn remove(&mut self, id: Id) -> Option<Peer> {
+        let mut peer = self.peers.remove(&id)?;
+        let others: Vec<Id> = peer.links.keys().copied().collect();
+        for other in others {
+            if peer
+                .links
+                .get(&other)
+                .is_some_and(|link| link.state == State::Up)
+            {
+                self.channels -= 1;
+            }
+            if let Some(neighbour) = self.peers.get_mut(&other) {
+                neighbour.set(id, State::Idle);
+            }
+            self.seat(other);
+            peer.set(other, State::Idle);
+        }
+        for content in std::mem::take(&mut peer.held) {
+            self.directory.release(&peer.origin, content, id);
+        }
+        if let Some(site) = self.sites.get_mut(&peer.origin) {
+            site.index.take(id);
+            site.peers -= 1;
+            if let Some((_, count)) = site.pages.get_mut(&peer.page) {
+                *count -= 1;
+                if *count == 0 {
+                    site.pages.remove(&peer.page);
+                }
+            }
+            if site.peers == 0 {
+                self.sites.remove(&peer.origin);
+            }
+        }
+        Some(peer)
+    }
+
+    fn leave(&mut self, id: Id, now: u64, out: &mut Vec<Output>) {
+        let Some(peer) = self.remove(id) else {
+            return;
+        };
+        for other in peer.links.keys() {
+            if let Some(neighbour) = self.peers.get_mut(other) {
+                neighbour.links.remove(&id);
+                let peer = id.to_string();
+                send(neighbour.conn, ToClient::Gone { peer }, out);
+            }
+            self.seat(*other);
+        }
+        let worth_it = !peer.links.is_empty() || !peer.bans.is_empty();
+        if worth_it && self.formers.len() < MOST_REMEMBERED {
+            let former = Former {
+                origin: peer.origin,
+                links: peer.links.into_keys().collect(),
+                bans: peer.bans,
+                coordinate: peer.coordinate,
+                until: now + REMEMBERED,
+            };
+            self.formers.insert(id, former);
+        }
+    }
+
+    /// Measurements of a peer to those it has a channel with: no others can have been measured.
+    fn measured(&mut self, id: Id, measured: Vec<Measured>, rng: &mut impl Rng) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        let mut coordinate = peer.coordinate;
+        for Measured { peer: other, rtt } in measured.into_iter().take(MOST_MEASURED) {
+            let link = other.parse().ok().and_then(|other: Id| {
+                let link = peer.links.get(&other)?;
+                (link.state == State::Up).then_some(other)
+            });
+            if let Some(other) = link.and_then(|other| self.peers.get(&other)) {
+                coordinate.measured(&other.coordinate, rtt, rng);
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(&id)
+            && peer.coordinate != coordinate
+        {
+            peer.coordinate = coordinate;
+            self.seat(id);
+        }
+    }
+}
+
+struct Joining<'a> {
+    conn: Conn,
+    page: &'a str,
+    want: u16,
+    ticket: Option<String>,
+    room: u16,
+    position: Option<Position>,
+}
+
+impl Peer {
+    fn new(conn: Conn, origin: &Arc<str>, place: Place) -> Self {
+        Self {
+            conn,
+            origin: origin.clone(),
+            page: "".into(),
+            number: 0,
+            links: BTreeMap::new(),
+            busy: 0,
+            room: ROOM,
+            place,
+            coordinate: Coordinate::default(),
+            bans: VecDeque::new(),
+            held: Vec::new(),
+        }
+    }
+}
+
+fn names(ids: &[Id]) -> Vec<String> {
+    ids.iter().map(Id::to_string).collect()
+}
+
+fn send(to: Conn, message: ToClient, out: &mut Vec<Output>) {
+    out.push(Output::Send { to, message });
+}
+
+fn refuse(to: Conn, why: &str, out: &mut Vec<Output>) {
+    send(to, ToClient::Refused { why: why.into() }, out);
+}
