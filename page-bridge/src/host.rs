@@ -209,6 +209,11 @@ impl Running {
                     self.ports.say(port, &message, Some(&bytes));
                 }
             }
+            Output::Unsure { want } => {
+                if let Some((port, want)) = self.ports.whose(want) {
+                    self.ports.say(port, &FromBridge::Unsure { want }, None);
+                }
+            }
             Output::End { want } => {
                 if let Some((port, want)) = self.ports.end(want) {
                     self.ports.say(port, &FromBridge::End { want }, None);

@@ -227,6 +227,8 @@ impl Link {
                     },
                 )
             }
+            // Said only where this worker told what the origin needs, which it does not yet.
+            FromBridge::Unsure { .. } => return,
             FromBridge::End { want } => (want, Piece::End),
             FromBridge::Failed { want, why } => (want, Piece::Failed(why)),
         };

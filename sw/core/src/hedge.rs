@@ -10,8 +10,12 @@ use serde::{Deserialize, Serialize};
 const FIRST_DEADLINE: f64 = 300.0;
 /// Below this a busy moment of the machine would count as a peer's lateness.
 const MIN_DEADLINE: f64 = 150.0;
+/// An origin that was not measured counts as this fast, in bytes a millisecond: 40 Mbit/s.
+const UNKNOWN_RATE: f64 = 5_000.0;
+/// Differences below this are nobody's, in milliseconds.
+const NOISE: f64 = 20.0;
 /// A resource longer than this is large, in bytes.
-const LARGE: u64 = 1 << 20;
+pub const LARGE: u64 = 1 << 20;
 /// How long a bridge is waited for while only that there are peers is known, in milliseconds.
 const FIRST_PATIENCE: f64 = 600.0;
 /// After this many pages in a row on which no peer came in time, none is waited for.
@@ -36,9 +40,13 @@ impl Smooth {
         self.count = self.count.saturating_add(1);
     }
 
-    /// What nearly all samples stay below.
-    fn bound(&self) -> Option<f64> {
-        (self.count > 0).then_some(self.mean + 4.0 * self.deviation)
+    fn mean(&self) -> Option<f64> {
+        (self.count > 0).then_some(self.mean)
+    }
+
+    /// What samples stay below: nearly all of them for four deviations.
+    fn bound(&self, deviations: f64) -> Option<f64> {
+        Some(self.mean()? + deviations * self.deviation)
     }
 }
 
@@ -47,6 +55,8 @@ impl Smooth {
 #[serde(default)]
 pub struct Pace {
     origin: Smooth,
+    /// Bytes a millisecond after the first.
+    rate: Smooth,
     peer: Smooth,
     bridge: Smooth,
     /// Whether this visitor ever had a peer here.
@@ -58,6 +68,27 @@ impl Pace {
     /// The origin's first byte came after this many milliseconds.
     pub fn origin_answered(&mut self, ms: f64) {
         self.origin.take(ms);
+    }
+
+    /// The origin sent so much after its first byte in so many milliseconds.
+    pub fn origin_sent(&mut self, bytes: u64, ms: f64) {
+        // A short one says more of buffers than of the way.
+        if bytes >= 64 << 10 {
+            self.rate.take(bytes as f64 / ms.max(1.0));
+        }
+    }
+
+    /// What the origin is expected to need: milliseconds until the first byte, and bytes a second
+    /// after it.
+    pub fn expects(&self) -> Option<(f64, f64)> {
+        let rate = self.rate.mean().unwrap_or(UNKNOWN_RATE);
+        Some((self.origin.mean()?, rate * 1000.0))
+    }
+
+    /// How much later this answer of peers ended than the origin's is expected to have.
+    pub fn regret(&self, bytes: u64, ms: f64) -> Option<f64> {
+        let (first, rate) = self.expects()?;
+        Some((ms - first - bytes as f64 / rate * 1000.0).max(0.0))
     }
 
     /// A peer's first verified byte came this many milliseconds after the want.
@@ -86,16 +117,23 @@ impl Pace {
 
     /// How long to wait for the first verified byte of `len` when peers are there, in milliseconds.
     ///
+    /// Where the origin is known it is asked as soon as a peer is later than peers usually are: what
+    /// is asked of it and then cancelled costs a request and hardly a byte, and waiting costs the
+    /// page. It never waits for peers longer than the origin itself would take.
+    ///
     /// For a large resource the last byte matters, not the first: it may wait as long as the policy
     /// allows.
     pub fn deadline(&self, len: u64, max_wait: u32) -> f64 {
         if len > LARGE {
             return f64::from(max_wait);
         }
-        self.peer
-            .bound()
-            .map_or(FIRST_DEADLINE, |bound| bound.max(MIN_DEADLINE))
-            .min(f64::from(max_wait))
+        let wait = match (self.peer.bound(0.5), self.origin.mean()) {
+            (Some(peer), Some(origin)) => peer.max(NOISE).min(origin.max(MIN_DEADLINE)),
+            (None, Some(origin)) => FIRST_DEADLINE.min(origin.max(MIN_DEADLINE)),
+            (Some(_), None) => self.peer.bound(4.0).unwrap_or_default().max(MIN_DEADLINE),
+            (None, None) => FIRST_DEADLINE,
+        };
+        wait.min(f64::from(max_wait))
     }
 
     /// How long after its first request a page's requests wait for the bridge, in milliseconds.
@@ -103,8 +141,18 @@ impl Pace {
         if !self.had_peers || self.misses >= MAX_MISSES {
             return 0.0;
         }
+        // Whoever waits for a bridge that comes later than the origin answers has lost.
+        let first = self.bridge.mean().unwrap_or(FIRST_PATIENCE);
+        let peers = first + self.peer.mean().unwrap_or_default();
+        if self
+            .origin
+            .mean()
+            .is_some_and(|origin| peers > origin + NOISE)
+        {
+            return 0.0;
+        }
         self.bridge
-            .bound()
+            .bound(4.0)
             .unwrap_or(FIRST_PATIENCE)
             .max(FIRST_PATIENCE)
             .min(f64::from(max_wait))

@@ -84,6 +84,11 @@ pub enum FromBridge {
         /// 1 for a peer of ours, 2 for a peer of a peer.
         tier: u8,
     },
+    /// Peers are asked, but none is known to hold it: it is time to ask the network as well.
+    Unsure {
+        /// Whose.
+        want: WantId,
+    },
     /// All of it has been sent.
     End {
         /// Whose.

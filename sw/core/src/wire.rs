@@ -40,6 +40,10 @@ pub const MAX_FRAME: usize =
     HEADER + GROUPS_PER_BLOCK as usize * (4 + GROUP as usize) + MAX_PROOF_NODES * NODE;
 /// The largest signal that is relayed, in bytes.
 pub const MAX_SIGNAL: usize = 12 * 1024;
+/// Contents in one question, at most.
+pub const MAX_WHICH: usize = 128;
+/// Bytes of a content id that tell it from the others of a site.
+pub const SHORT: usize = 8;
 /// More runs than this are not told in one answer.
 pub const MAX_RUNS: usize = 256;
 
@@ -126,6 +130,29 @@ pub enum Message {
         /// Pull again after this many milliseconds.
         retry: u32,
     },
+    /// Which of these do you hold?
+    Which {
+        /// Number of the question.
+        ask: u32,
+        /// The first [`SHORT`] bytes of at most [`MAX_WHICH`] content ids.
+        #[serde(with = "serde_bytes")]
+        ids: Vec<u8>,
+        /// And which do your peers?
+        #[serde(default)]
+        deep: bool,
+    },
+    /// These, by their places in the question.
+    These {
+        /// Number of the question.
+        ask: u32,
+        /// Held whole.
+        held: Vec<u32>,
+        /// Held in part.
+        part: Vec<u32>,
+        /// Peers of mine who hold some of the rest: dial them, and I relay your signals.
+        #[serde(default)]
+        near: Vec<Near>,
+    },
     /// Do you, or do your peers, hold this?
     Seek {
         /// Number of the question.
@@ -179,6 +206,15 @@ pub enum Message {
         /// As asked.
         nonce: u32,
     },
+}
+
+/// A peer of a peer, in [`Message::These`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Near {
+    /// Who.
+    pub peer: String,
+    /// Places in the question of what it holds whole.
+    pub held: Vec<u32>,
 }
 
 /// A group frame as read: slices of the message that it came in.

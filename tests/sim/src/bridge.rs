@@ -165,6 +165,9 @@ impl World<'_> {
                 };
                 self.clock.after(PORT, Event::Told(who, want, told));
             }
+            Output::Unsure { want } => {
+                self.clock.after(PORT, Event::Told(who, want, Told::Unsure));
+            }
             Output::End { want } => self.clock.after(PORT, Event::Told(who, want, Told::End)),
             Output::Failed { want, why } => {
                 self.log.failed(why);

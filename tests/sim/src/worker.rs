@@ -44,6 +44,8 @@ pub enum Told {
         /// 1 or 2.
         tier: u8,
     },
+    /// Nobody is known to hold it.
+    Unsure,
     /// That was all.
     End,
     /// Nothing more comes, and why.
@@ -436,6 +438,15 @@ impl World<'_> {
                 let source = usize::from(tier.clamp(1, 2)) - 1;
                 self.takes(at, number, bytes, source);
                 self.credit(at, number);
+            }
+            Told::Unsure => {
+                let waits = self.with(at, number, |request| {
+                    request.from == From::Race && request.fetch.is_none()
+                });
+                if waits == Some(true) {
+                    self.with(at, number, |request| request.timer = None);
+                    self.hedge(at, number);
+                }
             }
             Told::End => {
                 page.wants.remove(&want);

@@ -31,7 +31,7 @@ const RELAY_FOR: u64 = 10_000;
 /// For how long a filter is not believed after it was wrong, in milliseconds.
 const WRONG_FOR: u64 = 20_000;
 /// Answers remembered for one peer.
-const MAX_ANSWERS: usize = 256;
+const MAX_ANSWERS: usize = 512;
 /// Peers asked at once.
 const MULTI_UNICAST: usize = 4;
 /// A peer that says it is busy is waited for no longer than this, in milliseconds.
@@ -45,9 +45,12 @@ pub(super) const SMALL: u64 = 1 << 20;
 #[derive(Clone)]
 pub(super) enum Say {
     Holds(Vec<(u32, u32)>),
+    All,
     /// One of its peers holds it, and it will pass it on.
     Relays,
     Lacks,
+    /// It lacked it when it was asked for many; its filter knows better.
+    Lacked,
 }
 
 /// Answers of one peer, sorted by content.
@@ -102,9 +105,11 @@ impl Peer {
     pub(super) fn knows(&self, id: &ContentId, now: u64) -> Known<'_> {
         match self.answers.get(id, now) {
             Some(Say::Holds(groups)) => Known::Groups(groups),
+            Some(Say::All) => Known::All,
             Some(Say::Relays) => Known::Relayed,
             Some(Say::Lacks) => Known::Nothing,
-            None => match self.claims(id) {
+            Some(Say::Lacked) if self.claims(id) != Claim::Held => Known::Nothing,
+            None | Some(Say::Lacked) => match self.claims(id) {
                 Claim::Held => Known::All,
                 Claim::Lacked => Known::Nothing,
                 Claim::Unknown => Known::Unknown,
@@ -163,6 +168,8 @@ pub(super) struct Want {
     pub doubled: bool,
     /// When slow peers are looked for.
     pub look_at: u64,
+    /// The driver knows that nobody is known to hold it.
+    pub unsure: bool,
     /// A search beyond our peers was made.
     pub sought: bool,
     /// Somebody who has it is being introduced, and until when that is waited for.
@@ -195,6 +202,7 @@ impl Want {
             delivered: false,
             doubled: false,
             look_at: u64::MAX,
+            unsure: false,
             sought: false,
             meets_until: 0,
         }
@@ -333,7 +341,7 @@ impl Engine {
         }
         let bytes = want.bytes.end - want.at;
         let before = peer.on_way() * GROUP;
-        peer.pulse.finish(bytes + before, trips) <= origin.finish(bytes) + GRACE
+        peer.pulse.finish_surely(bytes + before, trips) <= origin.finish(bytes) + GRACE
     }
 
     /// What a peer may be asked or pulled from for this want. What is fetched for a peer comes from
@@ -442,11 +450,25 @@ impl Engine {
         {
             chosen.push(unknown.swap_remove(best).1.clone());
         }
+        if !chosen.is_empty() {
+            self.unsure(at);
+        }
         for peer in chosen {
             let (ask, id) = (self.number(), self.wants[at].id);
             let until = Some(now + self.ask_timeout(&peer));
             self.send(&peer, &Message::Ask { ask, id });
             self.wants[at].asked.push(Asked { ask, peer, until });
+        }
+    }
+
+    /// A question costs a round trip, and its answer may be no: the page is not to wait for it.
+    pub(super) fn unsure(&mut self, at: usize) {
+        let want = &mut self.wants[at];
+        let says = want.whose == For::Us && !want.unsure && !want.delivered;
+        if says && self.origin.is_some() {
+            want.unsure = true;
+            let want = want.number;
+            self.out.push_back(Output::Unsure { want });
         }
     }
 
@@ -506,6 +528,9 @@ impl Engine {
     }
 
     pub(super) fn ask_refused(&mut self, from: &PeerId, ask: u32, retry: u32) {
+        if self.survey_refused(from, ask) {
+            return; // It is asked again by and by.
+        }
         self.is_busy(from, retry);
         match self.answered(from, ask) {
             Some(at) => {

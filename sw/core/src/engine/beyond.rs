@@ -162,6 +162,7 @@ impl Engine {
             return false;
         }
         seeks.lately.push((id, now + SOUGHT_FOR));
+        self.unsure(at);
         for peer in able {
             let ask = self.number();
             self.send(&peer, &Message::Seek { ask, id, len });
@@ -343,7 +344,7 @@ impl Engine {
     }
 
     /// Dials somebody whom a peer of ours introduced.
-    fn meet(&mut self, peer: PeerId, by: &PeerId) -> bool {
+    pub(super) fn meet(&mut self, peer: PeerId, by: &PeerId) -> bool {
         if peer.0.is_empty() || peer.0.len() > 64 {
             return false;
         }

@@ -221,6 +221,12 @@ pub enum Output {
         /// 1 for a peer of ours.
         tier: u8,
     },
+    /// Peers are asked, but none is known to hold it: who does not want to lose time asks the
+    /// network as well. Said once for a want, and only where the network is known.
+    Unsure {
+        /// Which want.
+        want: WantId,
+    },
     /// A want has all it asked for.
     End {
         /// Whose.

@@ -94,6 +94,10 @@ impl Context {
         }
     }
 
+    pub(super) fn ids(&self) -> &[ContentId] {
+        &self.ids
+    }
+
     fn has(&self, id: &ContentId) -> bool {
         self.page.is_some() && self.ids.binary_search(id).is_ok()
     }
@@ -113,6 +117,7 @@ impl Engine {
         }
         if changed {
             self.tell_soon();
+            self.survey_soon();
         }
     }
 

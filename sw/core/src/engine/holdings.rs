@@ -67,6 +67,17 @@ impl Holdings {
         }
     }
 
+    /// As [`Holdings::held`], of the content whose id begins so.
+    pub(super) fn held_short(&self, short: &[u8]) -> Held {
+        let at = self
+            .0
+            .partition_point(|held| held.id.0[..short.len()] < *short);
+        match self.0.get(at) {
+            Some(held) if held.id.0.starts_with(short) => self.held(&held.id),
+            _ => Held::Nothing,
+        }
+    }
+
     /// The runs of groups that are held; none if nothing is.
     pub(super) fn groups(&self, id: &ContentId) -> Vec<(u32, u32)> {
         match self.find(id) {

@@ -22,6 +22,7 @@ mod pulling;
 mod pulse;
 mod runs;
 mod serving;
+mod survey;
 
 use std::collections::VecDeque;
 
@@ -35,6 +36,7 @@ use peers::{Lost, Peer};
 use pulse::Origin;
 pub use serving::LOW_WATER;
 use serving::Uplink;
+use survey::Inquiry;
 
 /// The engine; see the top of this file for how it is driven.
 ///
@@ -60,6 +62,9 @@ pub struct Engine {
     found: Vec<Found>,
     vias: Vec<Via>,
     seeks: Seeks,
+    /// When peers are asked for what the page will need.
+    survey_at: u64,
+    inquiries: Vec<Inquiry>,
     rng: fastrand::Rng,
     out: VecDeque<Output>,
     told: (u32, bool),
@@ -93,6 +98,8 @@ impl Engine {
             found: Vec::new(),
             vias: Vec::new(),
             seeks: Seeks::new(now),
+            survey_at: u64::MAX,
+            inquiries: Vec::new(),
             rng: fastrand::Rng::with_seed(config.seed),
             out: VecDeque::new(),
             told: (0, true),
@@ -175,6 +182,7 @@ impl Engine {
         self.serving_time();
         self.beyond_time();
         self.filter_time();
+        self.survey_time();
         self.peers_time();
     }
 
@@ -186,6 +194,7 @@ impl Engine {
             self.serving_due(),
             self.beyond_due(),
             self.context.tell_at.unwrap_or(u64::MAX),
+            self.survey_due(),
             self.peers_due(),
         ]
         .into_iter()
@@ -221,6 +230,13 @@ impl Engine {
             Message::Gone { pull } => self.pull_gone(from, pull),
             Message::Later { pull, retry } => self.pull_refused(from, pull, retry),
             Message::Ask { ask, id } => self.asked(from, ask, id),
+            Message::Which { ask, ids, deep } => self.which(from, ask, &ids, deep),
+            Message::These {
+                ask,
+                held,
+                part,
+                near,
+            } => self.these(from, ask, &held, &part, &near),
             Message::Seek { ask, id, len } => self.sought(from, ask, id, len),
             Message::Pull {
                 pull,

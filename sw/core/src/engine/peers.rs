@@ -10,11 +10,12 @@ use super::{
     pulling::Pull,
     pulse::{Bucket, Pulse},
     serving::Serving,
+    survey::Survey,
 };
 use crate::wire::{self, Message};
 
 /// A dialled peer that did not open within this is given up, in milliseconds.
-const DIAL_TIMEOUT: u64 = 15_000;
+const DIAL_TIMEOUT: u64 = 6_000;
 /// More peers are asked for at most this often, in milliseconds; where that brings nobody, each time
 /// half as often down to [`MORE_SELDOM`].
 const MORE_EVERY: u64 = 10_000;
@@ -69,6 +70,7 @@ pub(super) struct Peer {
     /// The other direction.
     pub serving: Serving,
     pub watched: Vec<Watch>,
+    pub surveys: Vec<Survey>,
     pub pulse: Pulse,
     /// Searches it may have us make, and signals it may have us relay.
     pub errands: Bucket,
@@ -100,6 +102,7 @@ impl Peer {
             stopped: VecDeque::new(),
             serving: Serving::new(now),
             watched: Vec::new(),
+            surveys: Vec::new(),
             pulse: Pulse::new(now),
             errands: super::beyond::errands(now),
             relays: super::beyond::relays(now),
@@ -230,6 +233,7 @@ impl Engine {
         if let Some(at) = self.at(from) {
             self.peers[at].version = version;
             self.tell_page(at);
+            self.survey_soon();
         }
     }
 
@@ -311,7 +315,8 @@ impl Engine {
         self.refuse(id.clone(), why);
         if let Some(at) = self.at(id) {
             let peer = self.remove(at);
-            if matches!(why, DropReason::NeverOpened | DropReason::Dead) {
+            // Who could not be reached at all is behind something that will still be there.
+            if why == DropReason::Dead {
                 self.come_back(&peer);
             }
             self.lost_peer(peer);

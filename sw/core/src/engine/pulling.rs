@@ -437,7 +437,7 @@ impl Engine {
     }
 
     /// What a lost peer owed goes to others.
-    pub(super) fn lost_peer(&mut self, peer: Peer) {
+    pub(super) fn lost_peer(&mut self, mut peer: Peer) {
         for pull in &peer.pulls {
             self.reopen(pull);
             if let Some(want) = self.wanted(pull.want) {
@@ -448,6 +448,7 @@ impl Engine {
             want.asked.retain(|asked| asked.peer != peer.id);
         }
         self.errands_without(&peer.id);
+        self.surveys_without(&peer.id, std::mem::take(&mut peer.surveys));
         self.pump_all();
         self.serve_all();
     }

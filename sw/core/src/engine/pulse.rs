@@ -3,8 +3,8 @@
 use super::{DropReason, Engine, Output, PeerId, peers::Stage};
 use crate::wire::Message;
 
-/// A peer of which no rate is known counts as this fast, in bytes a millisecond: 8 Mbit/s up.
-const FIRST_RATE: f64 = 1_000.0;
+/// A peer of which no rate is known counts as this fast, in bytes a millisecond: 12 Mbit/s up.
+const FIRST_RATE: f64 = 1_500.0;
 /// And as this far away, in milliseconds.
 const FIRST_RTT: f64 = 80.0;
 /// A rate is measured over at least this long, in milliseconds.
@@ -37,10 +37,20 @@ impl Bucket {
     }
 
     pub(super) fn takes(&mut self, now: u64, burst: f32, each_second: f32) -> bool {
+        self.takes_many(now, burst, each_second, 1.0)
+    }
+
+    pub(super) fn takes_many(
+        &mut self,
+        now: u64,
+        burst: f32,
+        each_second: f32,
+        count: f32,
+    ) -> bool {
         self.fill(now, burst, each_second);
-        let takes = self.left >= 1.0;
+        let takes = self.left >= count;
         if takes {
-            self.left -= 1.0;
+            self.left -= count;
         }
         takes
     }
@@ -179,6 +189,12 @@ impl Pulse {
     /// when there is more, and never less than keeps its disk and channel busy at once.
     pub(super) fn window(&self) -> u64 {
         (2.0 * self.rate() * (self.least + 20.0)) as u64 + (256 << 10)
+    }
+
+    /// As [`Pulse::finish`], on a day that is not its best.
+    pub(super) fn finish_surely(&self, bytes: u64, trips: f64) -> f64 {
+        let deviation = self.rtt.map_or(FIRST_RTT / 4.0, |(_, deviation)| deviation);
+        self.finish(bytes, trips) * 1.1 + deviation
     }
 
     /// How long these bytes take, after so many round trips.

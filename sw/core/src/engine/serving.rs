@@ -31,11 +31,11 @@ const READ_AHEAD: usize = 2;
 /// Pulls that one peer may have waiting. Its own window is far below this.
 const MAX_QUEUED: usize = 256;
 /// Asks answered at once, and then each second: what a peer can learn by asking.
-const ASK_BURST: f32 = 128.0;
+const ASK_BURST: f32 = 256.0;
 const ASKS_PER_SECOND: f32 = 16.0;
 /// When to come again, in milliseconds.
 const MIN_RETRY: u64 = 100;
-const MAX_RETRY: u64 = 3_000;
+pub(super) const MAX_RETRY: u64 = 3_000;
 /// A slot that is fed less than this is not worth having, in bytes a millisecond.
 const SLOT_RATE: f64 = 50.0;
 /// Who got less than this from us in all is new, in bytes.
@@ -124,6 +124,12 @@ impl Serving {
         }
     }
 
+    /// Whether so many questions may be answered now.
+    pub(super) fn takes_asks(&mut self, now: u64, count: usize) -> bool {
+        let count = count as f32;
+        self.asks.takes_many(now, ASK_BURST, ASKS_PER_SECOND, count)
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.reads.is_empty() && self.buffered <= LOW_WATER
     }
@@ -204,10 +210,7 @@ impl Engine {
     pub(super) fn asked(&mut self, from: &PeerId, ask: u32, id: ContentId) {
         let now = self.now;
         let Some(at) = self.at(from) else { return };
-        let takes = self.peers[at]
-            .serving
-            .asks
-            .takes(now, ASK_BURST, ASKS_PER_SECOND);
+        let takes = self.peers[at].serving.takes_asks(now, 1);
         let answer = if !takes || self.config.slots > 0 && self.admits(at).is_none() {
             let retry = self.retry();
             Message::Busy { ask, retry }

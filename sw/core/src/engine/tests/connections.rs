@@ -91,7 +91,7 @@ fn dialled_peer_that_breaks_off_is_dialled_again_after_growing_waits_and_then_le
     swarm.connect(0, 1);
     for _ in 0..20 {
         swarm.close(0, 1);
-        swarm.run(8_000);
+        swarm.run(4_500);
     }
     let dialled: Vec<_> = swarm.visitors[0]
         .dialled

@@ -83,6 +83,90 @@ fn on_another_page_a_peer_gets_no_filter_and_has_to_ask() {
 }
 
 #[test]
+fn what_a_page_will_need_is_asked_for_at_once_and_before_it_is_wanted() {
+    let mut swarm = Swarm::new(2);
+    let images = page(&mut swarm, 40, 20, &[0]);
+    let ids: Vec<_> = images.iter().map(|(id, _)| *id).collect();
+    swarm.on_page(2, &[1], &ids);
+    swarm.run(1_000);
+    assert_eq!((swarm.said(1, "which"), swarm.said(0, "these")), (1, 1));
+    let (first_byte, rate) = (30, 10_000_000);
+    swarm.input(1, Input::Origin { first_byte, rate });
+    for (want, (id, bytes)) in (0..).zip(&images) {
+        swarm.want(1, want, *id, 20_000, 0..20_000);
+        swarm.run(50);
+        match want {
+            0..20 => assert!(swarm.got_all(1, want, bytes)),
+            _ => assert_eq!(swarm.got(1, want).1, Some(Err(FailReason::NobodyHas))),
+        }
+    }
+    assert_eq!(swarm.said(1, "ask"), 0);
+    assert!(swarm.visitors[1].unsure.is_empty());
+}
+
+#[test]
+fn who_holds_what_the_page_needs_is_met_through_a_peer() {
+    let mut swarm = Swarm::apart(4);
+    for (a, b) in [(1, 2), (1, 3), (0, 1)] {
+        swarm.connect(a, b);
+    }
+    let images: Vec<_> = (0..10).map(|n| noise(20_000, n)).collect();
+    let ids: Vec<_> = images.iter().map(|bytes| swarm.give(2, bytes)).collect();
+    swarm.input(0, Input::ServerLost);
+    swarm.on_page(7, &[0], &ids);
+    swarm.run(3_000);
+    // Visitor 3, who holds nothing of it, is of no interest.
+    let met: Vec<_> = swarm.visitors[0]
+        .dialled
+        .iter()
+        .map(|(_, who, _)| who)
+        .collect();
+    assert_eq!(met, [&name(2)]);
+    assert!(swarm.visitors[0].signals.is_empty());
+    swarm.want(0, 1, ids[3], 20_000, 0..20_000);
+    swarm.run(100);
+    assert!(swarm.got_all(0, 1, &images[3]));
+    assert_eq!(swarm.visitors[0].tiers, [1]);
+    for who in 0..4 {
+        assert!(swarm.visitors[who].engine.inquiries.is_empty());
+    }
+}
+
+#[test]
+fn question_of_too_many_is_not_answered() {
+    let mut swarm = Swarm::new(2);
+    let ids = vec![0; 8 * 129];
+    let deep = true;
+    swarm.says(1, 0, &Message::Which { ask: 1, ids, deep });
+    assert_eq!((swarm.said(0, "busy"), swarm.said(0, "these")), (1, 0));
+    for ask in 0..10 {
+        let ids = vec![0; 8 * 100];
+        swarm.says(1, 0, &Message::Which { ask, ids, deep });
+    }
+    // Each of its contents counts as a question.
+    assert_eq!((swarm.said(0, "busy"), swarm.said(0, "these")), (9, 2));
+}
+
+#[test]
+fn driver_is_told_when_nobody_is_known_to_hold_it() {
+    let mut swarm = Swarm::new(2);
+    let bytes = noise(20_000, 1);
+    let id = swarm.give(0, &bytes);
+    // As long as nothing is known of the network, there is nothing to lose.
+    swarm.want(1, 1, id, 20_000, 0..20_000);
+    swarm.run(100);
+    assert!(swarm.visitors[1].unsure.is_empty());
+    let (first_byte, rate) = (200, 10_000_000);
+    swarm.input(1, Input::Origin { first_byte, rate });
+    let bytes = noise(20_000, 2);
+    let id = swarm.give(0, &bytes);
+    swarm.want(1, 2, id, 20_000, 0..20_000);
+    assert_eq!(swarm.visitors[1].unsure, [2]);
+    swarm.run(100);
+    assert!(swarm.got_all(1, 2, &bytes));
+}
+
+#[test]
 fn proof_of_a_page_is_of_no_use_to_another_peer() {
     let mut swarm = Swarm::new(3);
     page(&mut swarm, 40, 20, &[0, 2]);
@@ -136,12 +220,12 @@ fn questions_are_answered_at_a_limited_rate() {
     for ask in 0..1_000 {
         swarm.says(1, 0, &Message::Ask { ask, id });
     }
-    assert_eq!((swarm.said(0, "have"), swarm.said(0, "busy")), (128, 872));
+    assert_eq!((swarm.said(0, "have"), swarm.said(0, "busy")), (256, 744));
     swarm.run(1_000);
     for ask in 0..1_000 {
         swarm.says(1, 0, &Message::Ask { ask, id });
     }
-    assert_eq!(swarm.said(0, "have"), 144);
+    assert_eq!(swarm.said(0, "have"), 272);
 }
 
 #[test]

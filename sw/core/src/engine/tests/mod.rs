@@ -38,6 +38,7 @@ struct Visitor {
     /// Signals that the signal server was given.
     signals: Vec<PeerId>,
     more: Vec<(u64, u16)>,
+    unsure: Vec<WantId>,
     open: u32,
     /// Changes what it sends: what a hostile or broken client would do.
     meddle: Option<fn(Vec<u8>) -> Vec<u8>>,
@@ -116,6 +117,7 @@ impl Swarm {
             restarted: Vec::new(),
             signals: Vec::new(),
             more: Vec::new(),
+            unsure: Vec::new(),
             open: 0,
             meddle: None,
             frames_sent: 0,
@@ -291,6 +293,7 @@ impl Swarm {
                         self.on_way.push((now + 30, Event::Open(who, to)));
                     }
                 }
+                Output::Unsure { want } => visitor.unsure.push(want),
                 Output::Restart { peer } => visitor.restarted.push((now, peer)),
                 Output::Signal { to, .. } => visitor.signals.push(to),
                 Output::Signalled { from, signal } => {

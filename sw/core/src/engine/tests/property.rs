@@ -108,7 +108,7 @@ impl Swarm {
             // What nobody asked for, with numbers that may be those of something.
             Chance::Answered(who, kind) if who != 4 => {
                 let number = u32::from(kind);
-                let message = match kind % 8 {
+                let message = match kind % 9 {
                     0 => Message::Have {
                         ask: number,
                         groups: vec![(5, 2), (0, 9)],
@@ -130,6 +130,15 @@ impl Swarm {
                     6 => Message::Found {
                         ask: number,
                         peer: None,
+                    },
+                    7 => Message::These {
+                        ask: number,
+                        held: vec![0, 9],
+                        part: vec![1],
+                        near: vec![wire::Near {
+                            peer: "2".into(),
+                            held: vec![0, 1, 7],
+                        }],
                     },
                     _ => Message::Stop { pull: number },
                 };
@@ -189,6 +198,7 @@ proptest! {
         for visitor in &swarm.visitors {
             let engine = &visitor.engine;
             prop_assert!(engine.wants.is_empty() && engine.errands.is_empty());
+            prop_assert!(engine.inquiries.is_empty());
             for peer in &engine.peers {
                 prop_assert!(peer.pulls.is_empty());
                 prop_assert!(peer.serving.is_idle());
