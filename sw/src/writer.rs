@@ -212,6 +212,8 @@ impl Writer {
         else {
             return;
         };
+        // Who waited for room has it for all that came at once: a browser may hand over megabytes.
+        let is_full = queued.runs.get() >= QUEUE;
         loop {
             let end = *start + bytes.len() as u64;
             let block_end = ((*start / BLOCK + 1) * BLOCK).min(*len);
@@ -232,7 +234,7 @@ impl Writer {
                 from_origin: *from_origin,
             };
             *start = to;
-            if queued.runs.get() < QUEUE && queue.unbounded_send(run).is_ok() {
+            if !is_full && queue.unbounded_send(run).is_ok() {
                 queued.runs.set(queued.runs.get() + 1);
             }
         }
