@@ -20,7 +20,10 @@ use fugitive_core::{
 };
 use fugitive_store::{Resource, Store};
 use futures_channel::{mpsc, oneshot};
-use futures_util::{StreamExt, future::select};
+use futures_util::{
+    StreamExt,
+    future::{Either, select},
+};
 use gloo::timers::future::TimeoutFuture;
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
@@ -192,10 +195,14 @@ impl Writer {
 
     /// Resolves when there is room for more, or the store seems stuck.
     pub async fn room(&self) {
-        if let Way::Groups { queued, .. } = &self.way
-            && queued.runs.get() >= QUEUE
-        {
-            select(queued.fewer(), TimeoutFuture::new(STUCK)).await;
+        let Way::Groups { queued, .. } = &self.way else {
+            return;
+        };
+        while queued.runs.get() >= QUEUE {
+            let stuck = TimeoutFuture::new(STUCK);
+            if let Either::Right(_) = select(queued.fewer(), stuck).await {
+                return;
+            }
         }
     }
 
