@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fugitive_core::engine::{Config, Engine, Input, Output};
+use fugitive_core::{
+    content::ContentId,
+    engine::{Config, Engine, Input, Output},
+};
 use fugitive_signal::ToServer;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -18,6 +21,9 @@ use crate::{
 
 /// From the bridge to the worker, a little more than was measured in Chromium.
 const PORT: Time = 100;
+
+/// As in `page-bridge/js/bridge.js`.
+const PREFETCH_AFTER: Time = 3_000_000;
 
 impl World<'_> {
     /// By device, and by what the visitor gives.
@@ -69,17 +75,12 @@ impl World<'_> {
                 peers: Peers::Coming,
             });
         }
-        let look = &self.people[at.who].looks[at.look];
-        let ids = self.site.pages[look.page].all();
-        let ids = ids.map(|content| self.site.content(content).id());
-        let context = Input::Context {
-            page: look.page as u64,
-            ids: ids.collect(),
-        };
-        self.tell(at.who, context);
+        // What is below the fold is fetched ahead when the page has been there for a while.
+        self.clock.after(PREFETCH_AFTER, Event::Prefetch(at));
         if !is_new {
             return;
         }
+        self.context(at, Vec::new());
         self.tell_origin(at.who);
         let held: Vec<Content> = self.visitors[at.who].store.keys().copied().collect();
         for content in held {
@@ -89,6 +90,14 @@ impl World<'_> {
         let opens = 3 * 2 * self.way_to_server(at.who);
         self.clock.after(opens, Event::Socket(at));
         self.clock.after(PORT, Event::Peers(at, Peers::Coming));
+    }
+
+    /// Tells the bridge what its own page asked for.
+    pub(crate) fn context(&mut self, at: At, ids: Vec<ContentId>) {
+        if self.bridge(at).is_some() {
+            let page = self.people[at.who].looks[at.look].page as u64;
+            self.tell(at.who, Input::Context { page, ids });
+        }
     }
 
     /// Tells the engine what is held of a content, if the visitor would have others know.

@@ -4,7 +4,7 @@
 //! [`workload`] says what is to be simulated, [`site`] and [`people`] draw it from the seed,
 //! [`world`] runs it on [`net`]'s links by [`clock`]'s events: [`signal`] is the signal server with
 //! its sockets, [`bridge`] a page's bridge, [`link`] what it has to others, [`worker`] the Service
-//! Worker and [`player`] a video element. [`measure`] adds up, [`bound`] tells what could have been
+//! Worker, [`prefetch`] what it fetches ahead, and [`player`] a video element. [`measure`] adds up, [`bound`] tells what could have been
 //! reached, [`report`] and [`charts`] print and draw.
 
 #![warn(missing_docs)]
@@ -19,6 +19,7 @@ pub mod net;
 pub mod parcel;
 pub mod people;
 pub mod player;
+pub mod prefetch;
 pub mod report;
 pub mod signal;
 pub mod site;

@@ -105,6 +105,9 @@ pub struct Fetch {
     began: Time,
     head: bool,
     is_over: bool,
+    start: u64,
+    first_at: Time,
+    first: u64,
 }
 
 impl World<'_> {
@@ -125,6 +128,10 @@ impl World<'_> {
                 .any(|(from, to)| *from <= run.start && run.end <= *to)
         });
         let controlled = self.together && now >= self.people[at.who].worker;
+        if controlled {
+            let id = self.site.content(content).id();
+            self.context(at, vec![id]);
+        }
         let Some(page) = self.page(at) else { return };
         let twice = page
             .requests
@@ -135,6 +142,22 @@ impl World<'_> {
         }
         if is_held {
             self.log.held(bytes.end - bytes.start);
+            if let Some(tier) = self.visitors[at.who].stocked.remove(&content) {
+                self.log.useful(at.who, len, tier);
+                let mut from = [0; 3];
+                from[tier] = len;
+                self.log.sample(Sample {
+                    at,
+                    number,
+                    content,
+                    bytes: len,
+                    began: now,
+                    first: WORKER,
+                    last: WORKER,
+                    from,
+                    story: "fetched ahead".into(),
+                });
+            }
             if let Some(player) = self.page(at).and_then(|page| page.player.as_mut()) {
                 player.reads(bytes.end);
             }
@@ -295,6 +318,9 @@ impl World<'_> {
             began: now,
             head: false,
             is_over: false,
+            start,
+            first_at: 0,
+            first: 0,
         });
         self.with(at, number, |request| request.fetch = Some(fetch));
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -408,6 +434,9 @@ impl World<'_> {
     pub(crate) fn told(&mut self, who: usize, want: WantId, told: Told) {
         let now = self.clock.now();
         let at = self.looks_at(who);
+        if self.told_ahead(at, want, &told) {
+            return;
+        }
         let Some(page) = self.page(at) else { return };
         let Some(number) = page.wants.get(&want).copied() else {
             return;
@@ -548,16 +577,32 @@ impl World<'_> {
         let is_over = fetch.is_over;
         let is_last = fetch.came >= fetch.end;
         self.log.origin_sent(at.who, bytes);
-        if is_last {
-            self.fetches.remove(key);
+        let removed = if is_last {
+            self.fetches.remove(key)
+        } else {
+            None
+        };
+        if let Some(fetch) = removed.filter(|fetch| fetch.first > 0 && !fetch.is_over) {
+            // More than this a page reads as it plays, not as fast as it comes.
+            let sent = fetch.came - fetch.start - fetch.first;
+            if sent <= 4 << 20 {
+                let ms = (now - fetch.first_at) as f64 / 1e3;
+                self.visitors[at.who].pace.origin_sent(sent, ms);
+            }
         }
         if is_over {
             return;
         }
         if is_first {
             let ms = (now - began) as f64 / 1e3;
+            if let Some(fetch) = self.fetches.get_mut(key) {
+                fetch.first_at = now;
+                fetch.first = bytes;
+            }
             self.visitors[at.who].pace.origin_answered(ms);
-            self.learn(at.who, ms);
+            if self.together {
+                self.tell_origin(at.who);
+            }
             self.cancel_want(at, number);
             self.with(at, number, |request| {
                 request.from = From::Origin;
@@ -579,19 +624,9 @@ impl World<'_> {
         }
     }
 
-    /// The worker learns how quick the origin is, and tells the bridge.
-    fn learn(&mut self, who: usize, ms: f64) {
-        let rate = self.people[who].down * 1e6 * 0.8;
-        let visitor = &mut self.visitors[who];
-        let before = visitor.learnt.map_or(ms, |(before, _)| before);
-        visitor.learnt = Some((before + (ms - before) / 8.0, rate));
-        if self.together {
-            self.tell_origin(who);
-        }
-    }
-
+    /// Tells the bridge what is expected of the origin.
     pub(crate) fn tell_origin(&mut self, who: usize) {
-        if let Some((first_byte, rate)) = self.visitors[who].learnt {
+        if let Some((first_byte, rate)) = self.visitors[who].pace.expects() {
             let origin = Input::Origin {
                 first_byte: first_byte as u32,
                 rate: rate as u64,
@@ -715,6 +750,14 @@ impl World<'_> {
         }
     }
 
+    /// A content came whole and ahead of its time.
+    pub(crate) fn stock(&mut self, at: At, content: Content, len: u64, tier: usize) {
+        if !self.visitors[at.who].store.contains_key(&content) {
+            self.visitors[at.who].stocked.insert(content, tier);
+        }
+        self.store(at, content, len, 0..len);
+    }
+
     /// What is held now, and may be served from now on.
     fn store(&mut self, at: At, content: Content, len: u64, bytes: Range<u64>) {
         let groups = (bytes.start / GROUP) as u32..if bytes.end == len {
@@ -747,6 +790,7 @@ impl World<'_> {
 
     /// The page goes: nobody waits for what it asked for.
     pub(crate) fn abandon_all(&mut self, at: At) {
+        self.stop_prefetch(at);
         let Some(page) = self.page(at) else { return };
         let numbers: Vec<u32> = page.requests.keys().copied().collect();
         for number in numbers {

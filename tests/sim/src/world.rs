@@ -20,6 +20,7 @@ use crate::{
     net::{Net, NetEvent, Note, PipeKey},
     people::{Gives, Person},
     player::Player,
+    prefetch::Ahead,
     signal::Server,
     site::{Content, Site},
     worker::{Fetch, Request, Told},
@@ -97,6 +98,8 @@ pub enum Event {
     Signalled(At, PeerId, Box<Signal>),
     /// The page has loaded.
     Loaded(At),
+    /// It is time to fetch what may be wanted next.
+    Prefetch(At),
     /// A visitor gives less or more than before.
     Reconfigure(At),
     /// Two dialled each other, and it worked or not.
@@ -138,8 +141,8 @@ pub struct Visitor {
     pub store: BTreeMap<Content, Vec<(u32, u32)>>,
     /// The origin's warm connection.
     pub origin: PipeKey,
-    /// What the worker has learnt of the origin: first byte in milliseconds, bytes a second.
-    pub learnt: Option<(f64, f64)>,
+    /// What was fetched ahead and not shown yet, and by peers of which tier.
+    pub stocked: BTreeMap<Content, usize>,
     /// Whether its page still loads.
     pub loads: bool,
     /// Which page it is at.
@@ -168,6 +171,8 @@ pub struct Page {
     pub wants: BTreeMap<WantId, u32>,
     /// If there is a video.
     pub player: Option<Player>,
+    /// What is fetched ahead: the want under way, and what comes after it.
+    pub ahead: Ahead,
 }
 
 /// What holds the swarm: of a page, and with it gone, or of a tab that stays open beside it.
@@ -236,7 +241,7 @@ impl<'a> World<'a> {
                 ticket: None,
                 store: BTreeMap::new(),
                 origin,
-                learnt: None,
+                stocked: BTreeMap::new(),
                 loads: false,
                 look: 0,
                 page: None,
@@ -332,6 +337,7 @@ impl<'a> World<'a> {
                 }
             }
             Event::Loaded(at) => self.loaded(at),
+            Event::Prefetch(at) => self.begin_prefetch(at),
             Event::Reconfigure(at) => {
                 if self.bridge(at).is_some() {
                     self.reconfigure(at.who);
@@ -390,6 +396,7 @@ impl<'a> World<'a> {
             requests: BTreeMap::new(),
             wants: BTreeMap::new(),
             player: None,
+            ahead: Ahead::default(),
         });
         for (index, (when, _)) in look.images.iter().enumerate() {
             self.clock.at(*when, Event::Image(at, index));

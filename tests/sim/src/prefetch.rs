@@ -1,0 +1,95 @@
+//! What may be wanted next, from peers only and while nothing else is wanted, as the page's script and
+//! the worker do it: the images below the fold, one after the other, whole, into the store.
+
+use std::collections::VecDeque;
+
+use fugitive_core::{engine::Input, port::WantId};
+
+use crate::{
+    site::Content,
+    worker::Told,
+    world::{At, Peers, World},
+};
+
+/// As in `sw/src/answer.rs`: resources of one prefetch.
+const MAX_PREFETCH: usize = 64;
+
+/// What is fetched ahead.
+#[derive(Default)]
+pub struct Ahead {
+    now: Option<(WantId, Content, u64, usize)>,
+    next: VecDeque<Content>,
+}
+
+impl World<'_> {
+    /// The page has what it shows.
+    pub(crate) fn begin_prefetch(&mut self, at: At) {
+        let page = self.people[at.who].looks[at.look].page;
+        let lazy = &self.site.pages[page].lazy;
+        let lazy = lazy.iter().copied().take(MAX_PREFETCH).collect();
+        let Some(page) = self.page(at) else { return };
+        if page.peers == Peers::Here {
+            page.ahead.next = lazy;
+            self.prefetch(at);
+        }
+    }
+
+    /// The next one that is lacking.
+    fn prefetch(&mut self, at: At) {
+        loop {
+            let Some(page) = self.page(at) else { return };
+            page.ahead.now = None;
+            let Some(content) = page.ahead.next.pop_front() else {
+                return;
+            };
+            if self.visitors[at.who].store.contains_key(&content) {
+                continue;
+            }
+            let resource = self.site.content(content);
+            let (id, len) = (resource.id(), resource.len());
+            let want = self.visitors[at.who].last_want + 1;
+            self.visitors[at.who].last_want = want;
+            if let Some(page) = self.page(at) {
+                page.ahead.now = Some((want, content, 0, 0));
+            }
+            return self.tell(at.who, Input::Prefetch { want, id, len });
+        }
+    }
+
+    /// The bridge says something of it. Says whether it was that want.
+    pub(crate) fn told_ahead(&mut self, at: At, want: WantId, told: &Told) -> bool {
+        let Some(page) = self.page(at) else {
+            return false;
+        };
+        let Some((_, content, came, tier)) = page.ahead.now.as_mut().filter(|now| now.0 == want)
+        else {
+            return false;
+        };
+        let content = *content;
+        match told {
+            Told::Bytes {
+                bytes, tier: from, ..
+            } => {
+                *came += bytes;
+                *tier = usize::from(from.clamp(&1, &2) - 1);
+            }
+            Told::End => {
+                let tier = *tier;
+                let len = self.site.content(content).len();
+                self.stock(at, content, len, tier);
+                self.prefetch(at);
+            }
+            Told::Unsure => {}
+            Told::Failed(_) => self.prefetch(at),
+        }
+        true
+    }
+
+    /// The page goes, and with it what it fetches ahead.
+    pub(crate) fn stop_prefetch(&mut self, at: At) {
+        let ahead = self.page(at).map(|page| std::mem::take(&mut page.ahead));
+        if let Some((want, ..)) = ahead.and_then(|ahead| ahead.now) {
+            self.tell(at.who, Input::Cancel { want });
+        }
+    }
+}
