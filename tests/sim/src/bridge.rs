@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fugitive_core::{
     content::ContentId,
-    engine::{Config, Engine, Input, Output},
+    engine::{Config, DropReason, Engine, Input, Output},
 };
 use fugitive_signal::ToServer;
 use rand::SeedableRng;
@@ -157,6 +157,17 @@ impl World<'_> {
             }
             Output::Drop { peer, why } => {
                 self.log.dropped(why);
+                if matches!(
+                    why,
+                    DropReason::Lied
+                        | DropReason::Unasked
+                        | DropReason::Message(_)
+                        | DropReason::Unreadable
+                        | DropReason::Greedy
+                ) {
+                    let peer = peer.0.to_string();
+                    self.say_to_server(who, ToServer::Ban { peer });
+                }
                 self.hang_up(at, &peer, false);
             }
             Output::Deliver {

@@ -7,7 +7,7 @@ use fugitive_core::{
     engine::{Input, PeerId},
     wire::{self, Message as Control},
 };
-use fugitive_signal::Signal;
+use fugitive_signal::{Signal, ToServer};
 use slotmap::{Key, KeyData, new_key_type};
 
 use crate::{
@@ -172,6 +172,10 @@ impl World<'_> {
             self.log.linked(true);
             for side in [0, 1] {
                 let peer = names[1 - side].clone();
+                let up = ToServer::Up {
+                    peer: peer.0.to_string(),
+                };
+                self.say_to_server(ends[side].who, up);
                 self.tell(ends[side].who, Input::Opened { peer });
             }
             return;
@@ -184,6 +188,7 @@ impl World<'_> {
                 if let Some(bridge) = self.bridge(ends[side]) {
                     bridge.links.remove(&peer);
                 }
+                self.say_down(ends[side], &peer);
                 self.tell(ends[side].who, Input::Closed { peer });
             }
         }
@@ -289,6 +294,22 @@ impl World<'_> {
         }
     }
 
+    /// The round trip to the nearest peer with an open channel that holds a content, and serves.
+    pub(crate) fn nearest_holder(&self, who: usize, content: Content) -> Option<Time> {
+        let bridge = self.visitors[who].bridge.as_ref()?;
+        let ends = bridge.links.values().filter_map(|key| {
+            let link = self.links.get(*key).filter(|link| link.pipes.is_some())?;
+            let side = usize::from(link.ends[0].who != who);
+            Some(link.ends[1 - side].who)
+        });
+        let holds = |other: &usize| {
+            self.gives(*other) == Gives::All && self.visitors[*other].store.contains_key(&content)
+        };
+        ends.filter(holds)
+            .map(|other| 2 * self.way(who, other))
+            .min()
+    }
+
     /// What a channel has buffered.
     pub(crate) fn buffered(&self, who: usize, peer: &PeerId) -> Option<u64> {
         let bridge = self.visitors[who].bridge.as_ref()?;
@@ -302,6 +323,7 @@ impl World<'_> {
         let Some(key) = self.bridge(at).and_then(|bridge| bridge.links.remove(peer)) else {
             return;
         };
+        self.say_down(at, peer);
         let Some(link) = self.links.get_mut(key) else {
             return;
         };
@@ -351,8 +373,14 @@ impl World<'_> {
         };
         if bridge.links.get(&peer) == Some(&key) {
             bridge.links.remove(&peer);
+            self.say_down(at, &peer);
             self.tell(at.who, Input::Closed { peer });
         }
+    }
+
+    fn say_down(&mut self, at: At, peer: &PeerId) {
+        let peer = peer.0.to_string();
+        self.say_to_server(at.who, ToServer::Down { peer });
     }
 
     /// The page goes: with it all that it has.
@@ -361,9 +389,9 @@ impl World<'_> {
             return;
         };
         let peers: Vec<PeerId> = bridge.links.keys().cloned().collect();
+        self.close_socket(at, silently);
         for peer in peers {
             self.hang_up(at, &peer, silently);
         }
-        self.close_socket(at, silently);
     }
 }

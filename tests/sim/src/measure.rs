@@ -35,6 +35,8 @@ pub struct Sample {
     pub from: [u64; 3],
     /// What its time went into first.
     pub story: String,
+    /// The round trip to the nearest peer of ours that held it, if one did.
+    pub near: Option<Time>,
 }
 
 /// A request as it was made, whatever became of it.
@@ -230,6 +232,10 @@ pub struct Story {
     pub bytes: f64,
     /// Of their bytes, the share that peers delivered.
     pub from_peers: f64,
+    /// The share for which a connected peer that serves held it when it was asked for.
+    pub holder: f64,
+    /// The round trip to the nearest of these, in milliseconds.
+    pub holder_ms: Quantiles,
     /// To the last byte.
     pub regret: Quantiles,
 }
@@ -244,10 +250,17 @@ fn stories(pairs: &[(&Sample, &Sample)]) -> BTreeMap<String, Story> {
     let story = |alike: Vec<(&Sample, &Sample)>| {
         let peers: u64 = alike.iter().map(|(a, _)| a.from[0] + a.from[1]).sum();
         let own = bytes(&alike).max(1) as f64;
+        let near: Vec<f64> = alike
+            .iter()
+            .filter_map(|(a, _)| a.near)
+            .map(|way| way as f64 / 1e3)
+            .collect();
         Story {
             requests: alike.len() as f64 / pairs.len() as f64,
             bytes: own / all,
             from_peers: peers as f64 / own,
+            holder: near.len() as f64 / alike.len() as f64,
+            holder_ms: Quantiles::of(near),
             regret: Quantiles::of(alike.iter().map(|(a, b)| over(a.last, b.last)).collect()),
         }
     };

@@ -139,10 +139,11 @@ pub fn table(figures: &Figures) -> String {
         row(
             &format!("requests: {name}"),
             format!(
-                "{} of requests, {} of bytes, {} of them by peers, regret p50 / p95 {} / {}",
-                percent(story.requests),
+                "{} of bytes, {} of them by peers; {} had a holder at {:.0} ms; regret {} / {}",
                 percent(story.bytes),
                 percent(story.from_peers),
+                percent(story.holder),
+                story.holder_ms.p50,
                 percent(story.regret.p50),
                 percent(story.regret.p95)
             ),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use fugitive_core::engine::Input;
-use fugitive_server::matchmaker::{Conn, Matchmaker, Output};
-use fugitive_signal::{HEARTBEAT_SECONDS, ToClient, ToServer, VERSION};
+use fugitive_server::matchmaker::{Conn, Matchmaker, Output, Place};
+use fugitive_signal::{HEARTBEAT_SECONDS, Position, ToClient, ToServer, VERSION};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Time,
+    clock::lot,
     world::{At, Event, World},
 };
 
@@ -56,6 +57,8 @@ impl World<'_> {
         self.server.conns.insert(conn, at);
         let now = self.ms();
         self.server.matchmaker.open(conn, ORIGIN, now);
+        let place = self.place(at.who);
+        self.server.matchmaker.locate(conn, place);
         let page = self.people[at.who].looks[at.look].page;
         let join = ToServer::Join {
             version: VERSION,
@@ -70,6 +73,23 @@ impl World<'_> {
         }
         self.say_to_server(at.who, join);
         self.clock.after(HEARTBEAT, Event::Heartbeat(at));
+    }
+
+    /// What a server with a database of addresses knows of where a visitor is.
+    fn place(&self, who: usize) -> Place {
+        let person = &self.people[who];
+        // Central Europe, the Midwest, southern China; some hundred kilometres to either side.
+        let (lat, lon) = [(1400, 1900), (1300, 900), (1150, 2920)][person.region % 3];
+        let spread = |what| (lot(self.seed ^ who as u64, what) * 80.0) as u16;
+        Place {
+            prefix: Some(who as u64),
+            network: Some((person.region * 8) as u32 + u32::from(spread(3) / 10)),
+            city: None,
+            position: Some(Position {
+                lat: lat + spread(1),
+                lon: lon + spread(2),
+            }),
+        }
     }
 
     /// Over the page's socket, if it has one.

@@ -85,6 +85,7 @@ pub struct Request {
     start: u64,
     /// What became of it with peers, for the report.
     story: String,
+    near: Option<Time>,
 }
 
 impl Request {
@@ -156,6 +157,7 @@ impl World<'_> {
                     last: WORKER,
                     from,
                     story: "fetched ahead".into(),
+                    near: None,
                 });
             }
             if let Some(player) = self.page(at).and_then(|page| page.player.as_mut()) {
@@ -164,6 +166,8 @@ impl World<'_> {
             return;
         }
         let is_video = page.player.is_some();
+        let near = self.nearest_holder(at.who, content);
+        let Some(page) = self.page(at) else { return };
         page.requests.insert(
             number,
             Request {
@@ -183,6 +187,7 @@ impl World<'_> {
                 bytes: [0; 3],
                 start: bytes.start,
                 story: String::new(),
+                near,
             },
         );
         self.log.asked(self.clock.now(), at.who, content, &bytes);
@@ -473,6 +478,7 @@ impl World<'_> {
                     request.from == From::Race && request.fetch.is_none()
                 });
                 if waits == Some(true) {
+                    self.tells(at, number, "nobody known to hold it");
                     self.with(at, number, |request| request.timer = None);
                     self.hedge(at, number);
                 }
@@ -683,6 +689,7 @@ impl World<'_> {
                 last: now - request.began,
                 from: request.bytes,
                 story: request.story,
+                near: request.near,
             });
             let waits = self.page(at).is_some_and(|page| !page.requests.is_empty());
             if !waits {
