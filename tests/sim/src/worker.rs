@@ -106,9 +106,6 @@ pub struct Fetch {
     began: Time,
     head: bool,
     is_over: bool,
-    start: u64,
-    first_at: Time,
-    first: u64,
 }
 
 impl World<'_> {
@@ -323,9 +320,6 @@ impl World<'_> {
             began: now,
             head: false,
             is_over: false,
-            start,
-            first_at: 0,
-            first: 0,
         });
         self.with(at, number, |request| request.fetch = Some(fetch));
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -583,32 +577,16 @@ impl World<'_> {
         let is_over = fetch.is_over;
         let is_last = fetch.came >= fetch.end;
         self.log.origin_sent(at.who, bytes);
-        let removed = if is_last {
-            self.fetches.remove(key)
-        } else {
-            None
-        };
-        if let Some(fetch) = removed.filter(|fetch| fetch.first > 0 && !fetch.is_over) {
-            // More than this a page reads as it plays, not as fast as it comes.
-            let sent = fetch.came - fetch.start - fetch.first;
-            if sent <= 4 << 20 {
-                let ms = (now - fetch.first_at) as f64 / 1e3;
-                self.visitors[at.who].pace.origin_sent(sent, ms);
-            }
+        if is_last {
+            self.fetches.remove(key);
         }
         if is_over {
             return;
         }
         if is_first {
             let ms = (now - began) as f64 / 1e3;
-            if let Some(fetch) = self.fetches.get_mut(key) {
-                fetch.first_at = now;
-                fetch.first = bytes;
-            }
             self.visitors[at.who].pace.origin_answered(ms);
-            if self.together {
-                self.tell_origin(at.who);
-            }
+            self.learn(at.who, ms);
             self.cancel_want(at, number);
             self.with(at, number, |request| {
                 request.from = From::Origin;
@@ -630,12 +608,20 @@ impl World<'_> {
         }
     }
 
-    /// Tells the bridge what is expected of the origin.
+    /// The worker learns how quick the origin is, and tells the bridge.
+    fn learn(&mut self, who: usize, ms: f64) {
+        let before = self.visitors[who].learnt.unwrap_or(ms);
+        self.visitors[who].learnt = Some(before + (ms - before) / 8.0);
+        if self.together {
+            self.tell_origin(who);
+        }
+    }
+
     pub(crate) fn tell_origin(&mut self, who: usize) {
-        if let Some((first_byte, rate)) = self.visitors[who].pace.expects() {
+        if let Some(first_byte) = self.visitors[who].learnt {
             let origin = Input::Origin {
                 first_byte: first_byte as u32,
-                rate: rate as u64,
+                rate: (self.people[who].down * 8e5) as u64,
             };
             self.tell(who, origin);
         }

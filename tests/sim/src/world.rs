@@ -141,6 +141,8 @@ pub struct Visitor {
     pub store: BTreeMap<Content, Vec<(u32, u32)>>,
     /// The origin's warm connection.
     pub origin: PipeKey,
+    /// What the worker has learnt of the origin: its first byte, in milliseconds.
+    pub learnt: Option<f64>,
     /// What was fetched ahead and not shown yet, and by peers of which tier.
     pub stocked: BTreeMap<Content, usize>,
     /// Whether its page still loads.
@@ -241,6 +243,7 @@ impl<'a> World<'a> {
                 ticket: None,
                 store: BTreeMap::new(),
                 origin,
+                learnt: None,
                 stocked: BTreeMap::new(),
                 loads: false,
                 look: 0,
