@@ -65,6 +65,18 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// In a word, for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoOrigin | Self::Origin => "origin",
+            Self::Token(_) => "token",
+            Self::Draining => "draining",
+            Self::TooMany(TooMany::Peers) => "peers of one address",
+            Self::TooMany(TooMany::Joins) => "joins of one address",
+            Self::TooMany(TooMany::OriginJoins) => "joins of one origin",
+        }
+    }
+
     /// As HTTP says it.
     pub fn status(&self) -> StatusCode {
         match self {

@@ -15,6 +15,7 @@ use std::{
 };
 
 use http_body::{Body, Frame, SizeHint};
+use prometheus_client::metrics::counter::Counter;
 use time::{OffsetDateTime, format_description::FormatItem, macros::format_description};
 use warp::http::{Request, StatusCode};
 
@@ -84,13 +85,10 @@ impl Line {
         }
     }
 
-    /// Counts what the body gives; the line is written when it is dropped.
-    pub fn count<B>(mut self, status: StatusCode, body: B) -> Counted<B> {
+    /// The answer began.
+    pub fn answered(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
-        Counted {
-            body,
-            line: Some(self),
-        }
+        self
     }
 }
 
@@ -103,17 +101,18 @@ impl Drop for Line {
     }
 }
 
-/// A body that may have a line to write.
+/// A body whose bytes are counted; the line, if there is one, is written when it ends.
 #[derive(Debug)]
 pub struct Counted<B> {
     body: B,
     line: Option<Line>,
+    sent: Counter,
 }
 
 impl<B> Counted<B> {
-    /// One that nobody counts.
-    pub fn not(body: B) -> Self {
-        Self { body, line: None }
+    /// Its bytes are added to `sent`.
+    pub fn new(body: B, line: Option<Line>, sent: Counter) -> Self {
+        Self { body, line, sent }
     }
 }
 
@@ -128,8 +127,10 @@ impl<B: Body<Data = bytes::Bytes> + Unpin> Body for Counted<B> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(line), Some(data)) = (&mut self.line, frame.data_ref()) {
-                    line.bytes += data.len() as u64;
+                let len = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.sent.inc_by(len);
+                if let Some(line) = &mut self.line {
+                    line.bytes += len;
                 }
             }
             Poll::Ready(_) => self.line = None,

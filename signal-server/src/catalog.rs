@@ -83,14 +83,24 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Begins to scan and goes on until `end`. The root must be canonical.
-    pub fn open(root: PathBuf, rules: Rules, outboards: PathBuf, end: CancellationToken) -> Self {
+    /// Begins to scan and goes on until `end`. The root must be canonical. Hashes are kept in a file
+    /// if there is one for them.
+    pub fn open(
+        root: PathBuf,
+        rules: Rules,
+        outboards: PathBuf,
+        hashes: Option<PathBuf>,
+        end: CancellationToken,
+    ) -> Self {
         let (publish, shelf) = watch::channel(None);
         let catalog = Self {
             shelf,
             outboards: outboards.clone().into(),
         };
-        let scanner = Scanner::live(root.clone(), rules, outboards, SETTLE);
+        let mut scanner = Scanner::live(root.clone(), rules, outboards, SETTLE);
+        if let Some(hashes) = hashes {
+            scanner = scanner.remember(&hashes);
+        }
         tokio::spawn(async move {
             tokio::select! {
                 () = follow(root, scanner, publish) => {}

@@ -22,6 +22,10 @@ pub const REFERENCE: &str = include_str!("../fugitive.toml");
 pub struct Config {
     /// Where to listen; port 0 takes any that is free.
     pub listen: SocketAddr,
+    /// Where to answer the operator.
+    pub admin: Option<SocketAddr>,
+    /// TLS without a proxy.
+    pub tls: Tls,
     /// The folder of the site.
     pub site: PathBuf,
     /// A file for one line a request, in Common Log Format.
@@ -64,6 +68,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin: None,
+            tls: Tls::default(),
             site: PathBuf::new(),
             access_log: None,
             client: None,
@@ -186,6 +192,16 @@ impl Default for Limits {
                 .collect(),
         }
     }
+}
+
+/// TLS without a proxy: both files, or neither.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tls {
+    /// PEM file of the certificate and those between it and a root.
+    pub chain: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key: Option<PathBuf>,
 }
 
 /// When a connection is given up, in seconds.

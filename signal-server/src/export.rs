@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     edition::Edition,
+    hashes,
     scan::{Progress, Rules, Scanner, readable, remove_stale},
 };
 
@@ -25,13 +26,18 @@ pub struct Written {
 }
 
 /// Writes `fugitive/manifest.json`, `fugitive/shard/` and `fugitive/bao/` into the site, and removes
-/// what an earlier run left there and nobody needs any more.
+/// what an earlier run left there and nobody needs any more. Files that the run before hashed, whose
+/// hashes are in the user's cache, are not read again.
 pub fn write(site: &Path, rules: Rules, progress: &dyn Progress) -> io::Result<Written> {
     let root = fs::canonicalize(site)?;
     let out = root.join("fugitive");
     let (shards, outboards) = (out.join("shard"), out.join("bao"));
     fs::create_dir_all(&shards)?;
+    let hashes = hashes::in_users_cache(&root);
     let mut scanner = Scanner::elsewhere(root, rules, outboards);
+    if let Some(hashes) = hashes {
+        scanner = scanner.remember(&hashes);
+    }
     let found = scanner.scan(SystemTime::now(), progress)?;
     let edition = Edition::of(&found.entries)?;
     // The index last: it must never name what is not there yet.

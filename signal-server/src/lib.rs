@@ -14,6 +14,7 @@
 pub mod access;
 pub mod access_log;
 pub mod address;
+pub mod admin;
 pub mod catalog;
 pub mod client_files;
 pub mod config;
@@ -21,17 +22,20 @@ pub mod edition;
 pub mod entity;
 pub mod export;
 pub mod geo;
+pub mod hashes;
 pub mod ice;
 pub mod limits;
 pub mod matchmaker;
+pub mod metrics;
 pub mod outboard;
 pub mod scan;
 pub mod signalling;
 pub mod site;
 pub mod stun;
 pub mod ticket;
+pub mod tls;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use hyper::service::{Service, service_fn};
@@ -46,6 +50,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UdpSocket},
 };
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warp::{
     Filter,
@@ -64,8 +69,10 @@ use crate::{
     geo::{BadDatabase, Geo},
     ice::Ice,
     matchmaker::Rules,
+    metrics::Metrics,
     signalling::{Known, Signalling},
     site::Site,
+    tls::{BadTls, Certificate},
 };
 
 /// What a connection may have taken from a body without having sent it, in bytes. Small, so that
@@ -94,6 +101,12 @@ pub enum Unable {
     /// Where visitors are.
     #[error(transparent)]
     Geo(#[from] BadDatabase),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] BadTls),
+    /// Half of what TLS needs.
+    #[error("tls needs both a chain and a key")]
+    HalfTls,
     /// `include` or `exclude`.
     #[error("not a pattern: {0}")]
     Pattern(#[from] globset::Error),
@@ -109,6 +122,8 @@ struct Shared {
     routes: BoxedFilter<(Response,)>,
     access: Arc<ArcSwap<Access>>,
     signalling: Signalling,
+    metrics: Arc<Metrics>,
+    certificate: Option<Arc<Certificate>>,
     access_log: Option<Arc<AccessLog>>,
     timeouts: Timeouts,
     end: CancellationToken,
@@ -155,10 +170,13 @@ impl Server {
             stalled: Duration::from_secs(config.timeouts.stalled_seconds),
         };
         let end = CancellationToken::new();
-        let catalog = Catalog::open(site.root().to_owned(), listed, outboards, end.clone());
+        let hashes = config.cache.as_ref().map(|cache| cache.join("hashes.redb"));
+        let root = site.root().to_owned();
+        let catalog = Catalog::open(root, listed, outboards, hashes, end.clone());
         let secret = config.access.ticket_secret.as_deref();
         let (known, rules) = settings(&config)?;
-        let signalling = Signalling::new(known, rules, secret, end.clone());
+        let metrics = Metrics::new();
+        let signalling = Signalling::new(known, rules, secret, metrics.clone(), end.clone());
         let (mut news, telling) = (catalog.clone(), signalling.clone());
         tokio::spawn(async move {
             while news.changed().await {
@@ -170,14 +188,28 @@ impl Server {
             None => ClientFiles::Embedded,
         };
 
+        let certificate = match (config.tls.chain.clone(), config.tls.key.clone()) {
+            (Some(chain), Some(key)) => Some(Certificate::open(chain, key)?),
+            (None, None) => None,
+            _ => return Err(Unable::HalfTls),
+        };
+        if let Some(certificate) = &certificate {
+            tokio::spawn(certificate.clone().follow(end.clone()));
+        }
+
         // What is below `/fugitive/` and known to nobody is not for the site to answer.
         let reserved = warp::path("fugitive")
             .and(warp::path::param::<String>())
             .map(|_| entity::bare(StatusCode::NOT_FOUND));
+        let draining = access.clone();
+        let health =
+            warp::path("fugitive").and(admin::health(move || draining.load().is_draining()));
         let routes = signalling::route(signalling.clone(), access.clone())
             .or(client_files::route(client))
             .unify()
             .or(catalog::route(catalog))
+            .unify()
+            .or(health)
             .unify()
             .or(reserved)
             .unify()
@@ -189,6 +221,8 @@ impl Server {
                 routes,
                 access,
                 signalling,
+                metrics,
+                certificate,
                 access_log,
                 timeouts,
                 end,
@@ -205,8 +239,29 @@ impl Server {
         let (known, rules) = settings(config)?;
         address::show_whole(config.log_addresses);
         self.shared.access.store(Arc::new(access));
+        if let Some(certificate) = &self.shared.certificate {
+            certificate.reload()?;
+        }
         self.shared.signalling.configure(known, rules);
         Ok(())
+    }
+
+    /// What was counted, as Prometheus reads it.
+    pub fn metrics(&self) -> String {
+        let (counts, largest) = self.shared.signalling.counts();
+        self.shared.metrics.text(counts, &largest)
+    }
+
+    /// Whether nobody joins any more.
+    pub fn is_draining(&self) -> bool {
+        self.shared.access.load().is_draining()
+    }
+
+    /// Answers the operator as long as the server runs.
+    pub fn admin(&self, listener: TcpListener) {
+        let end = self.shared.end.clone();
+        let serving = warp::serve(admin::route(self.clone())).incoming(listener);
+        tokio::spawn(serving.graceful(end.cancelled_owned()).run());
     }
 
     /// Answers STUN requests as long as the server runs.
@@ -216,6 +271,9 @@ impl Server {
 
     /// Takes connections until `shutdown`, then gives those that are busy a moment to end.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let certificate = self.shared.certificate.clone();
+        // Nothing in it can be wrong that was not found when it was opened.
+        let tls = certificate.and_then(|certificate| certificate.acceptor().ok());
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -225,7 +283,10 @@ impl Server {
             match accepted {
                 Ok((stream, remote)) => {
                     tune(&stream);
-                    tokio::spawn(self.clone().connection(stream, remote));
+                    match tls.clone() {
+                        None => tokio::spawn(self.clone().connection(stream, remote)),
+                        Some(tls) => tokio::spawn(self.clone().encrypted(tls, stream, remote)),
+                    };
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: it gets no better by hurrying.
@@ -242,6 +303,15 @@ impl Server {
     pub async fn drain(&self, spread: Duration) {
         self.shared.access.load().drain();
         self.shared.signalling.drain(spread).await;
+    }
+
+    async fn encrypted(self, tls: TlsAcceptor, stream: TcpStream, remote: SocketAddr) {
+        let shaken = tokio::time::timeout(self.shared.timeouts.head, tls.accept(stream));
+        match shaken.await {
+            Ok(Ok(stream)) => self.connection(stream, remote).await,
+            Ok(Err(error)) => tracing::debug!("tls: {}: {error}", Visitor(remote.ip())),
+            Err(_) => tracing::debug!("tls: {}: too slow", Visitor(remote.ip())),
+        }
     }
 
     /// Ends all connections: at once those that are idle, and sockets; after a moment the others.
@@ -263,6 +333,7 @@ impl Server {
             access,
             access_log,
             timeouts,
+            metrics,
             end,
             connections,
             ..
@@ -275,13 +346,21 @@ impl Server {
                 .clone()
                 .map(|log| Line::begin(log, visitor, &request));
             let answer = warp.call(request);
+            let metrics = metrics.clone();
             async move {
                 let response = answer.await?;
                 let status = response.status();
-                Ok::<_, std::convert::Infallible>(response.map(|body| match line {
-                    Some(line) => line.count(status, body),
-                    None => Counted::not(body),
-                }))
+                let class = match status.as_u16() / 100 {
+                    1 => "1xx",
+                    2 => "2xx",
+                    3 => "3xx",
+                    4 => "4xx",
+                    _ => "5xx",
+                };
+                metrics::count(&metrics.requests, "status", class);
+                let line = line.map(|line| line.answered(status));
+                let sent = metrics.sent.clone();
+                Ok::<_, Infallible>(response.map(|body| Counted::new(body, line, sent)))
             }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());

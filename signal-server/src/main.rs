@@ -201,12 +201,28 @@ async fn serve(config: Config, given: Serve) -> anyhow::Result<()> {
         }
         None => None,
     };
+    let admin = match config.admin {
+        Some(admin) => {
+            let listener = TcpListener::bind(admin).await;
+            Some(listener.with_context(|| format!("cannot listen on {admin}"))?)
+        }
+        None => None,
+    };
+    let scheme = if config.tls.chain.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let drain = Duration::from_secs(config.drain_seconds.into());
     let server = Server::open(config)?;
     if let Some(stun) = stun {
         server.stun(stun);
     }
-    println!("ready http://{address}/");
+    if let Some(admin) = admin {
+        tracing::info!("metrics on http://{}/metrics", admin.local_addr()?);
+        server.admin(admin);
+    }
+    println!("ready {scheme}://{address}/");
     let reloaded = server.clone();
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {

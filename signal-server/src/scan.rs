@@ -22,6 +22,7 @@ use walkdir::WalkDir;
 
 use crate::{
     entity::Stamp,
+    hashes::{Hashes, Known},
     outboard,
     site::{self, is_hidden},
 };
@@ -108,12 +109,6 @@ impl Found {
     }
 }
 
-struct Known {
-    stamp: Stamp,
-    id: ContentId,
-    bao: bool,
-}
-
 struct Candidate {
     path: PathBuf,
     key: String,
@@ -131,6 +126,7 @@ pub struct Scanner {
     /// Whether entries say what this server would send with the file.
     headers: bool,
     known: HashMap<PathBuf, Known>,
+    hashes: Option<Hashes>,
 }
 
 impl Scanner {
@@ -144,7 +140,27 @@ impl Scanner {
             settle,
             headers: true,
             known: HashMap::new(),
+            hashes: None,
         }
+    }
+
+    /// Keeps hashes in this file from one run to the next. What is wrong with it costs time only.
+    pub fn remember(mut self, file: &Path) -> Self {
+        let opened = Hashes::open(file).and_then(|hashes| Ok((hashes.load()?, hashes)));
+        match opened {
+            Ok((known, hashes)) => {
+                // An outboard that was lost is made again.
+                let whole = known.into_iter().filter(|(_, known)| {
+                    !known.bao || self.outboards.join(known.id.to_hex()).exists()
+                });
+                self.known = whole
+                    .map(|(path, known)| (self.root.join(path), known))
+                    .collect();
+                self.hashes = Some(hashes);
+            }
+            Err(error) => tracing::warn!("hashes are not kept: {}: {error}", file.display()),
+        }
+        self
     }
 
     /// For a site that another server serves, whose headers we do not know.
@@ -173,9 +189,11 @@ impl Scanner {
                 (candidate.path.clone(), known)
             })
             .collect();
+        let mut new = Vec::new();
         for (path, known) in hashed {
             match known {
                 Ok(known) => {
+                    new.push(path.clone());
                     self.known.insert(path, known);
                 }
                 Err(error) => {
@@ -187,8 +205,16 @@ impl Scanner {
             }
         }
         let present: HashSet<&Path> = candidates.iter().map(|c| c.path.as_path()).collect();
-        self.known
-            .retain(|path, _| present.contains(path.as_path()));
+        let gone: Vec<PathBuf> = self
+            .known
+            .keys()
+            .filter(|path| !present.contains(path.as_path()))
+            .cloned()
+            .collect();
+        for path in &gone {
+            self.known.remove(path);
+        }
+        self.save(&new, &gone);
         let entries = candidates
             .iter()
             .filter_map(|c| {
@@ -199,6 +225,26 @@ impl Scanner {
             })
             .collect();
         Ok(Found { entries, unsettled })
+    }
+
+    fn save(&self, new: &[PathBuf], gone: &[PathBuf]) {
+        let Some(hashes) = self
+            .hashes
+            .as_ref()
+            .filter(|_| !new.is_empty() || !gone.is_empty())
+        else {
+            return;
+        };
+        let inside = |path: &'_ Path| path.strip_prefix(&self.root).ok().map(Path::to_owned);
+        let new: Vec<_> = new
+            .iter()
+            .filter_map(|path| Some((inside(path)?, self.known.get(path)?)))
+            .collect();
+        let gone: Vec<_> = gone.iter().filter_map(|path| inside(path)).collect();
+        let new = new.iter().map(|(path, known)| (path.as_path(), *known));
+        if let Err(error) = hashes.save(new, gone.iter().map(PathBuf::as_path)) {
+            tracing::warn!("hashes are not kept: {error}");
+        }
     }
 
     fn candidates(&self, now: SystemTime) -> io::Result<(Vec<Candidate>, bool)> {
@@ -428,6 +474,63 @@ mod tests {
         link(&folder.path().join("a.png"), "c.png");
         link(folder.path(), "round");
         assert_eq!(keys(&mut scanner(&folder, &[], &[])), ["/a.png", "/c.png"]);
+    }
+
+    #[test]
+    fn hashes_outlive_the_scanner_and_damage_costs_time_only() {
+        let folder = site(&[("a.png", b"1"), ("b.png", b"2"), ("v.mp4", &[7; 2 << 20])]);
+        let cache = tempfile::tempdir().unwrap();
+        let file = cache.path().join("deep/hashes.redb");
+        let run = || {
+            let count = Count::default();
+            let mut scanner = scanner(&folder, &[], &[]).remember(&file);
+            let found = scanner.scan(SystemTime::now(), &count).unwrap();
+            (count.files(), found)
+        };
+        let (files, first) = run();
+        assert_eq!(files, 3);
+        let (files, again) = run();
+        assert_eq!((files, again), (0, first));
+
+        fs::write(folder.path().join("a.png"), "changed").unwrap();
+        fs::remove_file(folder.path().join("b.png")).unwrap();
+        let (files, changed) = run();
+        assert_eq!((files, changed.entries.len()), (1, 2));
+        assert_eq!(changed.entries["/a.png"][0].id, ContentId::of(b"changed"));
+
+        fs::remove_dir_all(folder.path().join(".outboards")).unwrap();
+        assert_eq!(run().0, 1, "the outboard is made again");
+        fs::write(&file, "garbage").unwrap();
+        assert_eq!(run(), (2, changed));
+        assert_eq!(run().0, 0);
+    }
+
+    #[test]
+    fn hashes_that_another_process_has_are_done_without() {
+        let folder = site(&[("a.png", b"1")]);
+        let cache = tempfile::tempdir().unwrap();
+        let file = cache.path().join("hashes.redb");
+        let mut first = scanner(&folder, &[], &[]).remember(&file);
+        let mut second = scanner(&folder, &[], &[]).remember(&file);
+        assert_eq!(keys(&mut first), keys(&mut second));
+        assert!(file.exists());
+    }
+
+    /// Files that were to be hashed.
+    #[derive(Default)]
+    struct Count(std::sync::atomic::AtomicU64);
+
+    impl Count {
+        fn files(&self) -> u64 {
+            self.0.load(std::sync::atomic::Ordering::Relaxed)
+        }
+    }
+
+    impl Progress for Count {
+        fn start(&self, files: u64, _: u64) {
+            self.0.store(files, std::sync::atomic::Ordering::Relaxed);
+        }
+        fn hashed(&self, _: u64) {}
     }
 
     #[test]

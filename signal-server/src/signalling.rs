@@ -31,7 +31,8 @@ use crate::{
     geo::Geo,
     ice::Ice,
     limits::Share,
-    matchmaker::{Conn, Matchmaker, Output, Rules},
+    matchmaker::{Conn, Counts, Matchmaker, Output, Rules},
+    metrics::{self, Metrics},
 };
 
 /// What may wait to be sent to one client, in bytes.
@@ -86,12 +87,19 @@ pub struct Signalling {
     /// The monotonic clock, and what it is added to.
     begun: (Instant, Duration),
     sockets: TaskTracker,
+    metrics: Arc<Metrics>,
     end: CancellationToken,
 }
 
 impl Signalling {
     /// Works until `end`. Without a secret for tickets, those of an earlier start are worth nothing.
-    pub fn new(known: Known, rules: Rules, secret: Option<&str>, end: CancellationToken) -> Self {
+    pub fn new(
+        known: Known,
+        rules: Rules,
+        secret: Option<&str>,
+        metrics: Arc<Metrics>,
+        end: CancellationToken,
+    ) -> Self {
         let mut rng = StdRng::from_rng(&mut rand::rng());
         let mut key: [u8; 64] = rng.random();
         if let Some(secret) = secret {
@@ -113,6 +121,7 @@ impl Signalling {
             state: Arc::new(Mutex::new(state)),
             begun: (Instant::now(), since_epoch.unwrap_or_default()),
             sockets: TaskTracker::new(),
+            metrics,
             end,
         };
         let ticking = signalling.clone();
@@ -171,6 +180,13 @@ impl Signalling {
         let _ = tokio::time::timeout(FAREWELL, self.sockets.wait()).await;
     }
 
+    /// How many there are of what, and the largest origins.
+    pub fn counts(&self) -> (Counts, Vec<(Arc<str>, usize)>) {
+        let state = self.lock();
+        let largest = state.matchmaker.largest(metrics::MOST_ORIGINS);
+        (state.matchmaker.counts(), largest)
+    }
+
     fn now(&self) -> u64 {
         (self.begun.1 + self.begun.0.elapsed()).as_millis() as u64
     }
@@ -189,8 +205,15 @@ impl Signalling {
             for output in std::mem::take(&mut out) {
                 match output {
                     Output::Send { to, mut message } => {
-                        if let ToClient::Welcome { id, ice, .. } = &mut message {
-                            *ice = state.known.ice.servers(id, date());
+                        match &mut message {
+                            ToClient::Welcome { id, ice, .. } => {
+                                *ice = state.known.ice.servers(id, date());
+                                self.metrics.joins.inc();
+                            }
+                            ToClient::Signal { .. } => {
+                                self.metrics.relayed.inc();
+                            }
+                            _ => {}
                         }
                         let message = Message::binary(fugitive_signal::encode(&message));
                         let sent = state
@@ -201,6 +224,7 @@ impl Signalling {
                             && let Some(outgoing) = state.outgoing.remove(&to)
                         {
                             tracing::warn!("signal: dropped {}: it does not read", outgoing.remote);
+                            metrics::count(&self.metrics.closed, "why", "it does not read");
                             outgoing.cut.cancel();
                             state.matchmaker.closed(to, now, &mut out);
                         }
@@ -213,6 +237,7 @@ impl Signalling {
                     Output::Close { conn, why } => {
                         if let Some(outgoing) = state.outgoing.remove(&conn) {
                             tracing::info!("signal: closed {}: {why}", outgoing.remote);
+                            metrics::count(&self.metrics.closed, "why", why);
                             say_goodbye(&outgoing, why);
                         }
                     }
@@ -228,6 +253,7 @@ impl Signalling {
         self.with(|state, out| {
             if let Some(outgoing) = state.outgoing.remove(&conn) {
                 tracing::warn!("signal: closed {}: {why}", outgoing.remote);
+                metrics::count(&self.metrics.closed, "why", "not a message");
                 say_goodbye(&outgoing, why);
             }
             state.matchmaker.closed(conn, now, out);
@@ -274,6 +300,7 @@ impl Signalling {
             if message.is_close() {
                 break;
             }
+            self.metrics.messages.inc();
             if let Err(why) = share.message() {
                 self.drop_client(conn, why);
                 break;
@@ -377,6 +404,8 @@ pub fn route(
                             .into_response()
                     }
                     Err(refused) => {
+                        let metrics = &signalling.metrics;
+                        metrics::count(&metrics.refused, "why", refused.kind());
                         // Those who are too many have said so, once for many.
                         if !matches!(refused, Refused::TooMany(_)) {
                             tracing::info!("signal: refused {remote}: {refused}");

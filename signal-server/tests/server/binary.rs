@@ -81,6 +81,7 @@ fn manifest_is_written_for_another_server_and_what_is_stale_goes() {
         let output = fugitive()
             .arg("manifest")
             .arg(site)
+            .env("XDG_CACHE_HOME", site.join(".cache"))
             .args(extra)
             .output()
             .unwrap();
@@ -167,4 +168,66 @@ fn client_files_are_written_or_said_to_be_missing() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("without client files"), "{said}");
     }
+}
+
+#[test]
+fn hang_up_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = folder.path().join("site");
+    put(&site, "a.png", b"x");
+    let config = folder.path().join("fugitive.toml");
+    let write = |more: &str| {
+        let text = format!(
+            "site = {:?}\nlisten = \"127.0.0.1:0\"\nlog-format = \"json\"\n{more}",
+            site.display().to_string()
+        );
+        fs::write(&config, text).unwrap();
+    };
+    write("");
+    let mut server = fugitive()
+        .args(["serve", "--config"])
+        .arg(&config)
+        .env("FUGITIVE_LOG", "info")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let address = line
+        .trim()
+        .trim_start_matches("ready http://")
+        .trim_end_matches('/')
+        .to_owned();
+    let knock = || {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let request = "GET /fugitive/signal HTTP/1.1\r\nhost: x\r\norigin: https://b\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        String::from_utf8_lossy(&head[9..]).into_owned()
+    };
+    let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
+    let mut hang_up = |expected: &str| {
+        let id = server.id().to_string();
+        Command::new("kill").args(["-HUP", &id]).status().unwrap();
+        let line = log
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.contains("configuration"));
+        let line = line.unwrap();
+        assert!(line.contains(expected), "{line}");
+        serde_json::from_str::<serde_json::Value>(&line).expect("a line of JSON");
+    };
+    assert_eq!(knock(), "101");
+    write("[access]\norigins = [\"https://a\"]\n");
+    hang_up("read again");
+    assert_eq!(knock(), "403");
+    write("[access]\norigin = []\n");
+    hang_up("stays as it was");
+    assert_eq!(knock(), "403");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }

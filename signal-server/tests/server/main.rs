@@ -14,6 +14,7 @@ mod client_files;
 mod endings;
 mod ice;
 mod manifest;
+mod operation;
 mod running;
 mod signalling;
 mod static_site;
