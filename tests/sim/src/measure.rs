@@ -72,6 +72,7 @@ pub struct Log {
     came: [u64; 2],
     /// Of use, from peers of tier 1 and 2 and from the origin.
     useful: [u64; 3],
+    stocked: i64,
     held: u64,
     abandoned: u64,
     links: [u64; 2],
@@ -178,9 +179,16 @@ impl Log {
         *self.failed.entry(why.to_string()).or_default() += 1;
     }
 
+    /// A content was fetched ahead (positive), and then shown (negative).
+    pub(crate) fn stocked(&mut self, bytes: i64) {
+        self.stocked += bytes;
+    }
+
+    /// Received twice or thrown away. What was fetched ahead is held, and served to others.
     fn waste(&self) -> u64 {
         let came: u64 = self.came.iter().sum();
-        came.saturating_sub(self.useful.iter().sum())
+        let kept = self.useful.iter().sum::<u64>() + self.stocked.max(0) as u64;
+        came.saturating_sub(kept)
     }
 }
 
@@ -318,6 +326,8 @@ pub struct Figures {
     pub wasted: f64,
     /// Of these, by peers.
     pub wasted_peers: f64,
+    /// Of all bytes that came, the share that was fetched ahead and never shown.
+    pub ahead_in_vain: f64,
     /// Wrong bytes that the engine gave out as verified.
     pub wrong_bytes: u64,
     /// Sent to peers by a visitor, in bytes.
@@ -447,7 +457,10 @@ impl Figures {
             regret_page: Quantiles::of(regret_page),
             not_slower: not_slower as f64 / pairs.len().max(1) as f64,
             wasted: together.waste() as f64 / came,
-            wasted_peers: together.came[0].saturating_sub(peers) as f64 / came,
+            wasted_peers: together.came[0].saturating_sub(peers + together.stocked.max(0) as u64)
+                as f64
+                / came,
+            ahead_in_vain: together.stocked.max(0) as f64 / came,
             wrong_bytes: together.wrong,
             upload: Quantiles::of(up.clone()),
             gini: gini(up),

@@ -92,6 +92,7 @@ pub fn table(figures: &Figures) -> String {
             percent(figures.wasted_peers)
         ),
     );
+    row("fetched ahead, never shown", percent(figures.ahead_in_vain));
     row("wrong bytes accepted", figures.wrong_bytes.to_string());
     row(
         "upload MB per visitor, mean / p95",

@@ -141,6 +141,7 @@ impl World<'_> {
         if is_held {
             self.log.held(bytes.end - bytes.start);
             if let Some(tier) = self.visitors[at.who].stocked.remove(&content) {
+                self.log.stocked(-(len as i64));
                 self.log.useful(at.who, len, tier);
                 let mut from = [0; 3];
                 from[tier] = len;
@@ -747,6 +748,7 @@ impl World<'_> {
     pub(crate) fn stock(&mut self, at: At, content: Content, len: u64, tier: usize) {
         if !self.visitors[at.who].store.contains_key(&content) {
             self.visitors[at.who].stocked.insert(content, tier);
+            self.log.stocked(len as i64);
         }
         self.store(at, content, len, 0..len);
     }
