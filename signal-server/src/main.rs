@@ -1,5 +1,7 @@
 //! The binary `fugitive`: serves a site, or writes what another server needs to serve it.
 
+mod top;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
@@ -38,6 +40,12 @@ enum Command {
         dir: PathBuf,
         #[command(flatten)]
         listed: Listed,
+    },
+    /// Watch a server: contexts, peers and rates, live.
+    Top {
+        /// What its `admin` says.
+        #[arg(value_name = "ADDR:PORT", default_value = "127.0.0.1:9090")]
+        server: String,
     },
     /// Print every setting with its default, as a file to begin from.
     Config,
@@ -153,6 +161,7 @@ fn main() -> anyhow::Result<()> {
             runtime.shutdown_timeout(Duration::from_millis(100));
             Ok(())
         }
+        Command::Top { server } => top::run(&server),
         Command::Config => {
             print!("{}", config::REFERENCE);
             Ok(())
