@@ -40,33 +40,42 @@ fn charts_are_the_same_for_the_same_seed() {
     assert!(draw(folders[0].path()) == draw(folders[1].path()));
 }
 
-#[test]
-fn shop_takes_nothing_wrong_and_what_peers_have_comes_from_them() {
-    let figures = figures("shop", 100, 1);
+/// Promise 2, for a site of images: hardly a request ends later than the network would have ended it.
+fn is_never_in_the_way(figures: &Figures) {
     assert_eq!(figures.wrong_bytes, 0);
-    assert!(figures.offload > 0.05, "{}", figures.offload);
-    assert!(figures.wasted <= 0.03, "{}", figures.wasted);
+    assert!(figures.regret.p95 <= 0.05, "{:?}", figures.regret);
+    assert!(figures.regret_page.p95 <= 0.05, "{:?}", figures.regret_page);
     assert!(figures.offload <= figures.bound.reachable);
+}
+
+#[test]
+fn shop_is_offloaded_without_anybody_waiting_and_little_is_wasted() {
+    let figures = figures("shop", 100, 1);
+    is_never_in_the_way(&figures);
+    assert!(figures.offload > 0.15, "{}", figures.offload);
+    assert!(figures.wasted <= 0.03, "{}", figures.wasted);
 }
 
 #[test]
 fn crowd_gets_the_video_from_each_other() {
     let figures = figures("flash", 100, 1);
     assert_eq!(figures.wrong_bytes, 0);
-    assert!(figures.offload > 0.5, "{}", figures.offload);
+    assert!(figures.offload > 0.6, "{}", figures.offload);
+    assert!(figures.regret.p50 <= 0.05, "{:?}", figures.regret);
 }
 
 #[test]
-fn few_visitors_at_a_time_get_nothing_wrong() {
+fn where_few_visitors_come_peers_are_not_in_the_way() {
     let figures = figures("longtail", 100, 1);
-    assert_eq!(figures.wrong_bytes, 0);
+    is_never_in_the_way(&figures);
     assert!(figures.peak_at_once < 20);
 }
 
 #[test]
-fn hostile_peers_are_dropped_and_nothing_of_theirs_is_accepted() {
+fn hostile_peers_are_dropped_and_the_others_are_not_the_worse_for_them() {
     let figures = figures("hostile", 100, 1);
-    assert_eq!(figures.wrong_bytes, 0);
+    is_never_in_the_way(&figures);
+    assert!(figures.offload > 0.1, "{}", figures.offload);
     let lied = figures.dropped.get("sent groups that do not verify");
     assert!(lied.is_some_and(|lied| *lied > 0), "{:?}", figures.dropped);
 }
