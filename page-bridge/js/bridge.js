@@ -5,11 +5,13 @@
 // host (Rust, `Host`) runs; where a worker cannot have data channels the host runs in the window.
 
 import init, { Bridge, Host } from "./fugitive_bridge.js";
-import { adopt } from "./page.js";
+import { adopt, prefetch } from "./page.js";
 
-export { get, stats } from "./page.js";
+export { get, prefetch, stats } from "./page.js";
 
 const WASM = new URL("__BRIDGE_WASM__", import.meta.url);
+/** What comes next is fetched when the bridge has been there for this long, in milliseconds. */
+const PREFETCH_AFTER = 3_000;
 const UP = "up";
 const STOP = "stop";
 const TICKET = "fugitive:ticket";
@@ -109,6 +111,10 @@ async function live(settings, life) {
   const hearWorker = ({ data, ports }) => {
     if (data?.fugitive === "port" && ports[0]) bridge.port(ports[0]);
   };
+  // When the page has what it shows, what it may show next.
+  const idle = () => (globalThis.requestIdleCallback ?? setTimeout)(() => ended.aborted || prefetch());
+  const after = setTimeout(idle, PREFETCH_AFTER);
+  ended.addEventListener("abort", () => clearTimeout(after));
   serviceWorker.addEventListener("controllerchange", offer, { signal: ended });
   serviceWorker.addEventListener("message", hearWorker, { signal: ended });
   offer();

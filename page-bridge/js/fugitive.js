@@ -24,6 +24,7 @@
     inControl()
       ? bridge().then((module) => module.get(input, init), () => fetch(input, init))
       : fetch(input, init);
+  fugitive.prefetch = async (urls) => inControl() && (await bridge()).prefetch(urls);
   fugitive.stats = async () => (inControl() ? (await bridge()).stats() : {});
 
   const begin = async () => {

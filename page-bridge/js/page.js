@@ -47,3 +47,23 @@ export function adopt() {
   const here = urls.filter((url) => url.startsWith(location.origin + "/"));
   serviceWorker.controller?.postMessage({ fugitive: "adopt", urls: [...new Set(here)] });
 }
+
+/**
+ * Has the worker get what may be wanted next, from peers only and while nothing else is wanted: what
+ * is named, or what the page itself says comes next.
+ */
+export function prefetch(urls = next()) {
+  if (navigator.connection?.saveData) return;
+  const here = [...urls]
+    .map((url) => new URL(url, location).href.split("#")[0])
+    .filter((url) => url.startsWith(location.origin + "/"));
+  if (!here.length) return;
+  serviceWorker.controller?.postMessage({ fugitive: "prefetch", urls: [...new Set(here)] });
+}
+
+/** Links to what comes next, and images that were not scrolled to yet. */
+function next() {
+  const links = document.querySelectorAll("link[rel~=next], link[rel~=prefetch]");
+  const below = [...document.images].filter((image) => image.loading === "lazy" && !image.complete);
+  return [...[...links].map(({ href }) => href), ...below.map(({ src }) => src)].filter(Boolean);
+}

@@ -10,6 +10,7 @@ use std::{
 };
 
 use fugitive_core::{
+    content::ContentId,
     engine::{Config, DropReason, Engine, Input, LOW_WATER, Output, PeerId},
     port::{FromBridge, ToBridge},
 };
@@ -76,6 +77,8 @@ struct Running {
     channels: RefCell<Vec<Channel>>,
     ports: Ports,
     serve: Serve,
+    /// The page, as peers who are on it know it.
+    page: u64,
     /// What ports were last told of peers.
     peers: Cell<(u32, bool)>,
     alarm: RefCell<Option<(u64, Timeout)>>,
@@ -104,7 +107,9 @@ impl Running {
             ..Config::default()
         };
         let want = config.target_peers as u16;
+        let hash = ContentId::of(page.as_bytes()).0;
         let this = Rc::new(Self {
+            page: u64::from_le_bytes(hash.first_chunk().copied().unwrap_or_default()),
             engine: RefCell::new(Engine::new(config, now())),
             window,
             signalling: RefCell::default(),
@@ -128,6 +133,10 @@ impl Running {
             }
         });
         this.signalling.replace(Some(signalling));
+        this.tell(Input::Context {
+            page: this.page,
+            ids: Vec::new(),
+        });
         let serving = this.clone();
         spawn_local(async move {
             for content in serving.serve.holdings().await {
@@ -217,6 +226,7 @@ impl Running {
             Output::End { want } => {
                 if let Some((port, want)) = self.ports.end(want) {
                     self.ports.say(port, &FromBridge::End { want }, None);
+                    self.say_totals(port);
                 }
             }
             Output::Failed { want, why } => {
@@ -224,6 +234,7 @@ impl Running {
                     let why = why.to_string();
                     self.ports
                         .say(port, &FromBridge::Failed { want, why }, None);
+                    self.say_totals(port);
                 }
             }
             Output::Read {
@@ -532,6 +543,17 @@ impl Running {
                     credit,
                 });
             }
+            ToBridge::Prefetch { want, id, len } => {
+                let want = self.ports.number(port, want);
+                self.handle(Input::Prefetch { want, id, len });
+            }
+            ToBridge::Context { ids } => self.handle(Input::Context {
+                page: self.page,
+                ids,
+            }),
+            ToBridge::Origin { first_byte, rate } => {
+                self.handle(Input::Origin { first_byte, rate });
+            }
             ToBridge::Credit { want, to } => {
                 if let Some(want) = self.ports.numbered(port, want) {
                     self.handle(Input::Credit { want, to });
@@ -548,6 +570,16 @@ impl Running {
             }
             ToBridge::Dropped { id } => self.handle(Input::Dropped { id }),
         }
+    }
+
+    fn say_totals(&self, port: PortId) {
+        let totals = self.engine.borrow().totals();
+        let message = FromBridge::Totals {
+            sent: totals.sent,
+            received: totals.received,
+            wasted: totals.wasted,
+        };
+        self.ports.say(port, &message, None);
     }
 
     fn say(&self, message: &ToWindow) {

@@ -21,7 +21,7 @@ use web_sys::{
 use crate::{
     catalogue::Listed,
     flow::{self, Flow, Stream, Won},
-    link::Peers,
+    link::{Peers, Piece},
     log,
     origin::{self, Body, Fetching},
     tally::{Served, Source},
@@ -31,6 +31,8 @@ use crate::{
 
 /// The longest resource that is adopted or kept whole, in bytes.
 const WHOLE: u64 = 16 << 20;
+/// Resources of one prefetch.
+const MAX_PREFETCH: usize = 64;
 /// What Chromium's images accept; used for adoption until an image's own header was seen.
 const ACCEPT: &str = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
 
@@ -164,6 +166,9 @@ pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>
     let store = state.store().await;
     keep_manifest(&state, &asking);
     let listed = state.catalogue.find(&asking.url, asking.header("accept"));
+    if let Listed::As(variant) = &listed {
+        state.link.asked(&asking.client, variant.id);
+    }
 
     if let Some(response) = from_memory(&state, &asking, &listed)? {
         return Ok(Some(response));
@@ -381,10 +386,7 @@ async fn from_origin(
     let began = origin::clock();
     let fetching = Fetching::default();
     let response = fetching.request(&asking.request).await?;
-    state
-        .pace
-        .borrow_mut()
-        .origin_answered(origin::clock() - began);
+    state.origin_answered(origin::clock() - began);
     fetching.keep();
     relay(state, asking, response, head).await
 }
@@ -549,6 +551,42 @@ pub async fn adopt(state: &Rc<State>, urls: impl Iterator<Item = String>) {
             Ok(Some(_)) => log::debug(&["not adopted, another version is cached: ", &url]),
             Ok(None) => {}
             Err(error) => log::debug(&["not adopted: ", &url, ": ", &log::reason(&error)]),
+        }
+    }
+}
+
+/// Has peers send what the page may want next, one after the other, into the store. Whatever can't be
+/// had from peers is left.
+pub async fn prefetch(state: &Rc<State>, urls: impl Iterator<Item = String>) {
+    let Some(store) = state.store().await else {
+        return;
+    };
+    if !peers_ready(state).await {
+        return;
+    }
+    let accept = state.accept.borrow().clone();
+    let accept = if accept.is_empty() { ACCEPT } else { &accept };
+    for url in urls.take(MAX_PREFETCH) {
+        let Listed::As(variant) = state.catalogue.find(&url, Some(accept)) else {
+            continue;
+        };
+        let has = store.content(&variant.id).await;
+        if variant.len > WHOLE || has.is_ok_and(|has| has.is_some_and(|has| has.is_complete())) {
+            continue;
+        }
+        let mut want = state.link.prefetch(variant.id, variant.len);
+        let mut bytes = Vec::with_capacity(variant.len as usize);
+        let whole = loop {
+            match want.next_piece().await {
+                Piece::Bytes { bytes: piece, .. } => writer::append(&mut bytes, &piece),
+                Piece::End => break bytes.len() as u64 == variant.len,
+                Piece::Unsure | Piece::Failed(_) => break false,
+            }
+        };
+        if whole {
+            // Verified by the bridge, group by group.
+            let head = Head::listed(&url, &variant);
+            writer::put_whole(state, head.resource, &bytes).await;
         }
     }
 }

@@ -40,6 +40,9 @@ const MAX_STRIKES: u32 = 2;
 /// Peers that say nothing for this long in the middle of an answer are left, in milliseconds.
 const STALL: u32 = 1_500;
 
+/// Up to this length an answer takes what its source takes, in bytes.
+const COUNTS: u64 = 4 << 20;
+
 /// Who had the first byte.
 pub enum Won {
     /// Peers; the first bytes and their tier.
@@ -57,6 +60,7 @@ pub async fn race(
     fetch: impl AsyncFn(&Fetching) -> Result<Response, JsValue>,
 ) -> Result<Won, JsValue> {
     let fetching = Fetching::default();
+    let begun = origin::clock();
     let (late, told_late) = oneshot::channel::<()>();
     let asked = Cell::new(false);
     let peers = pin!(from_peers(state, head, bytes, late, &asked));
@@ -66,8 +70,9 @@ pub async fn race(
         let began = origin::clock();
         let response = fetch(&fetching).await;
         if response.is_ok() {
-            let ms = origin::clock() - began;
-            state.pace.borrow_mut().origin_answered(ms);
+            state.origin_answered(origin::clock() - began);
+            // What it came later for having waited for peers first.
+            state.regret(began - begun);
         }
         response
     });
@@ -123,8 +128,11 @@ async fn from_peers(
     let deadline = state.pace.borrow().deadline(resource.len, max_wait);
     let on_time = loop {
         let timeout = TimeoutFuture::new(deadline as u32);
-        if let Either::Left((piece, _)) = select(pin!(want.next()), timeout).await {
-            break Some(piece);
+        match select(pin!(want.next()), timeout).await {
+            // Nobody is known to have it: whoever is first has won.
+            Either::Left((Piece::Unsure, _)) => break None,
+            Either::Left((piece, _)) => break Some(piece),
+            Either::Right(_) => {}
         }
         // Peers who are busy with what the page wanted before this are not late, up to a point.
         let now = origin::clock();
@@ -138,7 +146,7 @@ async fn from_peers(
         None => {
             drop(late.take());
             state.look_again();
-            want.next().await
+            want.next_piece().await
         }
     };
     match piece {
@@ -182,6 +190,8 @@ pub struct Stream {
     served: Served,
     retried: bool,
     strikes: u32,
+    /// When bytes of the origin began to come, how many did, and when the last.
+    network: Option<(f64, u64, f64)>,
 }
 
 impl Stream {
@@ -205,6 +215,7 @@ impl Stream {
             served,
             retried: false,
             strikes: 0,
+            network: None,
         }
     }
 
@@ -229,6 +240,7 @@ impl Stream {
             served,
             retried: false,
             strikes: 0,
+            network: None,
         }
     }
 
@@ -332,6 +344,14 @@ impl Stream {
             writer.push(self.at, &bytes, source == Source::Network);
         }
         self.served.add(source, length);
+        if source == Source::Network {
+            let now = origin::clock();
+            // The first piece says nothing of the rate.
+            let (since, sent) = self
+                .network
+                .map_or((now, 0), |(since, sent, _)| (since, sent + length));
+            self.network = Some((since, sent, now));
+        }
         self.at += length;
         let is_over = match &self.from {
             From::Store(held_to) => self.at >= *held_to,
@@ -439,6 +459,12 @@ impl Stream {
         if let Some(writer) = self.writer.take() {
             writer.finish();
         }
+        // More than this a page reads as it plays, not as fast as it comes.
+        if let Some((since, sent, last)) = self.network
+            && self.served.total() <= COUNTS
+        {
+            self.state.pace.borrow_mut().origin_sent(sent, last - since);
+        }
         if self.served.total() > 0 {
             self.state.served(&self.served);
         }
@@ -458,7 +484,7 @@ async fn peers_next(
     if first.is_some() {
         return first;
     }
-    match select(pin!(want.next()), TimeoutFuture::new(STALL)).await {
+    match select(pin!(want.next_piece()), TimeoutFuture::new(STALL)).await {
         Either::Left((
             Piece::Bytes {
                 offset,

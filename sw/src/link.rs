@@ -6,13 +6,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Range,
     rc::Rc,
 };
 
 use fugitive_core::{
     content::ContentId,
+    engine::Totals,
     port::{FromBridge, ToBridge, WantId},
 };
 use futures_channel::{mpsc, oneshot};
@@ -37,6 +38,8 @@ pub enum Piece {
         /// 1 or 2.
         tier: u8,
     },
+    /// Nobody is known to hold it yet.
+    Unsure,
     /// That was all.
     End,
     /// Nothing more comes.
@@ -71,6 +74,9 @@ pub struct Link {
     wants: RefCell<HashMap<WantId, mpsc::UnboundedSender<Piece>>>,
     last_want: Cell<WantId>,
     bytes_at: Cell<f64>,
+    /// What the bridge was told of its page.
+    context: RefCell<HashSet<ContentId>>,
+    totals: Cell<Totals>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
 }
 
@@ -89,7 +95,26 @@ impl Link {
             wants: RefCell::default(),
             last_want: Cell::new(0),
             bytes_at: Cell::new(f64::NEG_INFINITY),
+            context: RefCell::default(),
+            totals: Cell::default(),
             waiting: RefCell::default(),
+        }
+    }
+
+    /// What the bridge said last of what went through its engine.
+    pub fn totals(&self) -> Totals {
+        self.totals.get()
+    }
+
+    /// A page asked for a content. The bridge is told of those of its own page.
+    pub fn asked(&self, client: &str, id: ContentId) {
+        let ours = self
+            .port
+            .borrow()
+            .as_ref()
+            .is_some_and(|live| live.client == client);
+        if ours && self.context.borrow_mut().insert(id) {
+            self.say(&ToBridge::Context { ids: vec![id] });
         }
     }
 
@@ -126,6 +151,7 @@ impl Link {
         });
         port.start();
         self.fail_all("another bridge took over");
+        self.context.take();
         self.peers.set(Peers::Unknown);
         self.port.replace(Some(Live {
             client: client.to_owned(),
@@ -166,18 +192,27 @@ impl Link {
 
     /// Asks peers for bytes of a content.
     pub fn want(self: &Rc<Self>, id: ContentId, len: u64, bytes: Range<u64>, credit: u64) -> Want {
-        let want = self.last_want.get().wrapping_add(1);
-        self.last_want.set(want);
-        let (sender, pieces) = mpsc::unbounded();
-        self.wants.borrow_mut().insert(want, sender);
-        self.say(&ToBridge::Want {
+        self.begin(|want| ToBridge::Want {
             want,
             id,
             len,
             start: bytes.start,
             end: bytes.end,
             credit,
-        });
+        })
+    }
+
+    /// Asks peers for a content that may be wanted later.
+    pub fn prefetch(self: &Rc<Self>, id: ContentId, len: u64) -> Want {
+        self.begin(|want| ToBridge::Prefetch { want, id, len })
+    }
+
+    fn begin(self: &Rc<Self>, message: impl FnOnce(WantId) -> ToBridge) -> Want {
+        let want = self.last_want.get().wrapping_add(1);
+        self.last_want.set(want);
+        let (sender, pieces) = mpsc::unbounded();
+        self.wants.borrow_mut().insert(want, sender);
+        self.say(&message(want));
         Want {
             link: self.clone(),
             want,
@@ -215,6 +250,18 @@ impl Link {
                 return self.wake();
             }
             FromBridge::Manifest {} => return told.manifest(),
+            FromBridge::Totals {
+                sent,
+                received,
+                wasted,
+            } => {
+                return self.totals.set(Totals {
+                    sent,
+                    received,
+                    wasted,
+                    ..Totals::default()
+                });
+            }
             FromBridge::Bytes { want, offset, tier } => {
                 self.bytes_at.set(origin::clock());
                 let bytes = Uint8Array::new(&parts.get(1));
@@ -227,8 +274,7 @@ impl Link {
                     },
                 )
             }
-            // Said only where this worker told what the origin needs, which it does not yet.
-            FromBridge::Unsure { .. } => return,
+            FromBridge::Unsure { want } => (want, Piece::Unsure),
             FromBridge::End { want } => (want, Piece::End),
             FromBridge::Failed { want, why } => (want, Piece::Failed(why)),
         };
@@ -251,8 +297,18 @@ impl Want {
     pub async fn next(&mut self) -> Piece {
         let piece = self.pieces.next().await;
         let piece = piece.unwrap_or_else(|| Piece::Failed("the bridge is gone".into()));
-        self.ended |= !matches!(piece, Piece::Bytes { .. });
+        self.ended |= matches!(piece, Piece::End | Piece::Failed(_));
         piece
+    }
+
+    /// The next thing that is more than a doubt.
+    pub async fn next_piece(&mut self) -> Piece {
+        loop {
+            match self.next().await {
+                Piece::Unsure => {}
+                piece => return piece,
+            }
+        }
     }
 
     /// The page has read on.

@@ -1,6 +1,6 @@
 //! Counts requests and bytes by where they came from, and tells the page.
 
-use fugitive_core::content::ContentId;
+use fugitive_core::{content::ContentId, engine::Totals};
 use serde::{Deserialize, Serialize};
 
 /// Where bytes of an answer came from.
@@ -40,9 +40,44 @@ pub struct Tally {
     network: Count,
     /// Open peers.
     pub peers: u32,
+    /// Estimated: how much later than the network alone half, and nineteen of twenty, of the last
+    /// answers were, in milliseconds.
+    pub regret_p50: f64,
+    /// See `regret_p50`.
+    pub regret_p95: f64,
+    /// Bytes from peers that were thrown away, since the page opened.
+    pub wasted: f64,
+    /// Bytes to peers, since the page opened.
+    pub sent: f64,
+    regrets: Vec<u16>,
 }
 
+/// Answers whose regret is remembered.
+const REGRETS: usize = 200;
+
 impl Tally {
+    /// An answer was so much later than the network alone would have been, in milliseconds.
+    pub fn regret(&mut self, ms: f64) {
+        if self.regrets.len() >= REGRETS {
+            self.regrets.remove(0);
+        }
+        self.regrets.push(ms as u16);
+    }
+
+    /// As it is shown.
+    pub fn shown(mut self, peers: u32, totals: Totals) -> Self {
+        self.regrets.sort_unstable();
+        let share = |share: usize| {
+            let regret = self.regrets.get(self.regrets.len() * share / 100);
+            f64::from(regret.copied().unwrap_or_default())
+        };
+        (self.regret_p50, self.regret_p95) = (share(50), share(95));
+        self.regrets.clear();
+        self.peers = peers;
+        (self.wasted, self.sent) = (totals.wasted as f64, totals.sent as f64);
+        self
+    }
+
     /// Counts one answer.
     pub fn count(&mut self, served: &Served) {
         let main = served.main();

@@ -7,7 +7,11 @@ use std::{
     rc::Rc,
 };
 
-use fugitive_core::{content::ContentId, hedge::Pace, port::ToBridge};
+use fugitive_core::{
+    content::ContentId,
+    hedge::{LARGE, Pace},
+    port::ToBridge,
+};
 use fugitive_store::{Resource, Store, StoreError, Stored};
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
@@ -29,7 +33,7 @@ use crate::{
     log,
     memory::Memory,
     origin,
-    tally::{Served, Tally},
+    tally::{Served, Source, Tally},
 };
 
 const PACE: &str = "pace";
@@ -245,6 +249,26 @@ impl State {
         });
     }
 
+    /// The origin's first byte came after this; the bridge is told what is now expected of it.
+    pub fn origin_answered(&self, ms: f64) {
+        self.pace.borrow_mut().origin_answered(ms);
+        self.tell_origin();
+    }
+
+    fn tell_origin(&self) {
+        if let Some((first_byte, rate)) = self.pace.borrow().expects() {
+            self.link.say(&ToBridge::Origin {
+                first_byte: first_byte as u32,
+                rate: rate as u64,
+            });
+        }
+    }
+
+    /// An answer was this much later than the network alone would have been, as far as can be said.
+    pub fn regret(&self, ms: f64) {
+        self.tally.borrow_mut().regret(ms);
+    }
+
     /// How much longer a request waits for a bridge that is coming, in milliseconds.
     pub fn patience_left(&self, max_wait: u32) -> f64 {
         let now = origin::clock();
@@ -343,6 +367,14 @@ impl State {
             ms: f64,
         }
         self.tally.borrow_mut().count(served);
+        let from_peers =
+            served.bytes[Source::Tier1 as usize] + served.bytes[Source::Tier2 as usize];
+        if from_peers == served.total() && from_peers <= LARGE {
+            let ms = origin::clock() - served.since;
+            if let Some(regret) = self.pace.borrow().regret(from_peers, ms) {
+                self.regret(regret);
+            }
+        }
         self.save_soon();
         let message = Message {
             fugitive: "served",
@@ -428,12 +460,18 @@ impl State {
                 let urls: Array = field("urls").dyn_into().unwrap_or_default();
                 answer::adopt(self, urls.iter().filter_map(|url| url.as_string())).await;
             }
+            Some("prefetch") => {
+                let urls: Array = field("urls").dyn_into().unwrap_or_default();
+                answer::prefetch(self, urls.iter().filter_map(|url| url.as_string())).await;
+            }
             Some("stats") => {
                 self.store().await;
-                let mut tally = self.tally.borrow().clone();
-                if let Peers::Here(open) = self.link.peers() {
-                    tally.peers = open;
-                }
+                let open = match self.link.peers() {
+                    Peers::Here(open) => open,
+                    _ => 0,
+                };
+                let tally = self.tally.borrow().clone();
+                let tally = tally.shown(open, self.link.totals());
                 let answer = tally.serialize(&Serializer::json_compatible());
                 if let (Some(port), Ok(answer)) = (port(), answer) {
                     let _ = port.post_message(&answer);
@@ -447,6 +485,7 @@ impl State {
 
 impl Told for State {
     fn peers(self: Rc<Self>, peers: Peers) {
+        self.tell_origin();
         if let Peers::Here(_) = peers {
             self.missed.set(false);
             match self.waiting_since.take() {

@@ -294,7 +294,8 @@ impl Writer {
     }
 }
 
-fn append(bytes: &mut Vec<u8>, new: &Uint8Array) {
+/// Adds bytes of JavaScript's to ours.
+pub fn append(bytes: &mut Vec<u8>, new: &Uint8Array) {
     let at = bytes.len();
     bytes.resize(at + new.length() as usize, 0);
     new.copy_to(&mut bytes[at..]);

@@ -36,6 +36,27 @@ pub enum ToBridge {
         /// Do not go beyond this byte before [`ToBridge::Credit`] says so.
         credit: u64,
     },
+    /// The page of the bridge's window asked for these contents, wherever they came from.
+    Context {
+        /// Which; adds to those told before.
+        ids: Vec<ContentId>,
+    },
+    /// What the origin is expected to need, as learnt.
+    Origin {
+        /// Until the first byte, in milliseconds.
+        first_byte: u32,
+        /// Bytes a second after that.
+        rate: u64,
+    },
+    /// Get this content from peers while nothing is wanted; answered as a want is.
+    Prefetch {
+        /// Of this instance.
+        want: WantId,
+        /// Which content.
+        id: ContentId,
+        /// Its whole length.
+        len: u64,
+    },
     /// The page has read on: bytes up to here are welcome.
     Credit {
         /// Of this instance.
@@ -100,6 +121,15 @@ pub enum FromBridge {
         want: WantId,
         /// In words, for the log.
         why: String,
+    },
+    /// What went through the engine so far, in bytes of content; said when a want is over.
+    Totals {
+        /// To peers.
+        sent: u64,
+        /// From peers, and of use.
+        received: u64,
+        /// From peers, and thrown away.
+        wasted: u64,
     },
     /// The signal server says that the manifest changed.
     Manifest {},
