@@ -14,7 +14,7 @@ use fugitive_core::{
     engine::{Config, DropReason, Engine, Input, LOW_WATER, Output, PeerId},
     port::{FromBridge, ToBridge},
 };
-use fugitive_signal::{ToClient, ToServer};
+use fugitive_signal::{MOST_MEASURED, Measured, ToClient, ToServer};
 use gloo::{events::EventListener, timers::callback::Timeout};
 use js_sys::{ArrayBuffer, Function, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -127,11 +127,14 @@ impl Running {
             want,
             ticket,
         };
-        let signalling = Signalling::join(joining, move |message| {
+        let told = move |message| {
             if let Some(this) = weak.upgrade() {
                 this.signalled(message);
             }
-        });
+        };
+        let weak = Rc::downgrade(&this);
+        let measured = move || weak.upgrade().map_or_else(Vec::new, |this| this.measured());
+        let signalling = Signalling::join(joining, told, measured);
         this.signalling.replace(Some(signalling));
         this.tell(Input::Context {
             page: this.page,
@@ -570,6 +573,17 @@ impl Running {
             }
             ToBridge::Dropped { id } => self.handle(Input::Dropped { id }),
         }
+    }
+
+    /// How far peers are, for the server to pair by.
+    fn measured(&self) -> Vec<Measured> {
+        let engine = self.engine.borrow();
+        let measured = engine.measured().take(MOST_MEASURED);
+        let measured = measured.map(|(peer, rtt)| Measured {
+            peer: peer.0.as_ref().into(),
+            rtt,
+        });
+        measured.collect()
     }
 
     fn say_totals(&self, port: PortId) {

@@ -10,7 +10,7 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use fugitive_signal::{HEARTBEAT_SECONDS, MAX_MESSAGE, ToClient, ToServer, VERSION};
+use fugitive_signal::{HEARTBEAT_SECONDS, MAX_MESSAGE, Measured, ToClient, ToServer, VERSION};
 use gloo::{
     events::EventListener,
     timers::callback::{Interval, Timeout},
@@ -40,6 +40,7 @@ pub struct Joining {
 pub struct Signalling {
     joining: RefCell<Joining>,
     tell: Box<dyn Fn(ToClient)>,
+    measured: Box<dyn Fn() -> Vec<Measured>>,
     socket: RefCell<Option<Socket>>,
     /// Welcomed on the present socket.
     joined: Cell<bool>,
@@ -62,11 +63,16 @@ impl Drop for Socket {
 }
 
 impl Signalling {
-    /// Begins to join. `tell` gets what the server says.
-    pub fn join(joining: Joining, tell: impl Fn(ToClient) + 'static) -> Rc<Self> {
+    /// Begins to join. `tell` gets what the server says, `measured` says how far peers are.
+    pub fn join(
+        joining: Joining,
+        tell: impl Fn(ToClient) + 'static,
+        measured: impl Fn() -> Vec<Measured> + 'static,
+    ) -> Rc<Self> {
         let this = Rc::new(Self {
             joining: RefCell::new(joining),
             tell: Box::new(tell),
+            measured: Box::new(measured),
             socket: RefCell::default(),
             joined: Cell::default(),
             failures: Cell::default(),
@@ -142,7 +148,7 @@ impl Signalling {
             // Only now, so that a server that welcomes and then refuses is not met ever faster.
             self.failures.set(0);
             self.send(&ToServer::Heartbeat {
-                measured: Vec::new(),
+                measured: (self.measured)(),
             });
         } else {
             self.closed("no welcome");

@@ -286,3 +286,42 @@ async fn requests_that_are_not_media_never_reach_the_worker() -> Result<()> {
     );
     visitor.quit().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_next_is_prefetched_from_peers_and_the_origin_is_not_asked() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    // Nobody scrolls this far down.
+    let below = "<p style=\"height: 90000px\">above</p><img src=/image4.jpg loading=lazy>";
+    site.page("below.html", below)?;
+    let origin = Origin::start(&site).await?;
+    let first = holder(&driver, &origin).await?;
+    let second = newcomer(&driver, &origin).await?;
+    let before = origin.requests(".jpg")?.len();
+    second
+        .eval::<()>("fugitive.prefetch(['/image3.jpg'])")
+        .await?;
+    second.until_held(1).await?;
+    // By itself, when the page has been idle for a while.
+    second.goto(&origin.url("/below.html")).await?;
+    second.until_held(2).await?;
+    assert_eq!(
+        origin.requests(".jpg")?.len(),
+        before,
+        "the origin was asked"
+    );
+
+    for path in ["/image3.jpg", "/image4.jpg"] {
+        let right = second.body_hash(&format!("fetch('{path}', {{ cache: 'no-store' }})"));
+        let right = right.await?;
+        origin.fault(path, Fault::Delay(PATIENCE));
+        let ours = format!("fugitive.fetch('{path}')");
+        assert_eq!(second.body_hash(&ours).await?, right);
+    }
+    // A page knows how much later peers made it, as far as that can be known, and what was wasted.
+    let told: (f64, f64, f64) = second
+        .eval("fugitive.stats().then((all) => [all['regret-p50'], all['regret-p95'], all.wasted])")
+        .await?;
+    assert!(told.0 <= told.1, "{told:?}");
+    first.quit().await?;
+    second.quit().await
+}

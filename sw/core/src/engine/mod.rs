@@ -170,6 +170,12 @@ impl Engine {
         (self.due < u64::MAX).then_some(self.due)
     }
 
+    /// How far open peers are, in milliseconds there and back, as far as that was measured.
+    pub fn measured(&self) -> impl Iterator<Item = (&PeerId, u16)> {
+        let open = self.peers.iter().filter(|peer| peer.is_open());
+        open.filter_map(|peer| Some((&peer.id, peer.pulse.measured()?)))
+    }
+
     /// What went through the engine so far.
     pub fn totals(&self) -> Totals {
         self.totals

@@ -406,7 +406,8 @@ impl Engine {
     fn take_pull(&mut self, from: &PeerId, number: u32) -> Option<Pull> {
         let peer = self.peer(from)?;
         let at = peer.pulls.iter().position(|pull| pull.number == number)?;
-        Some(peer.pulls.remove(at))
+        // A part of it may have left before the rest was refused.
+        Some(peer.stop(at))
     }
 
     fn reopen(&mut self, pull: &Pull) {

@@ -139,6 +139,10 @@ impl Pulse {
         self.ping.is_some_and(|(_, at)| at >= self.heard)
     }
 
+    pub(super) fn measured(&self) -> Option<u16> {
+        self.rtt.map(|(mean, _)| mean as u16)
+    }
+
     pub(super) fn rtt(&self) -> f64 {
         self.rtt.map_or(FIRST_RTT, |(mean, _)| mean)
     }

@@ -288,7 +288,11 @@ impl Engine {
         let retry = self.retry();
         let peer = &mut self.peers[at];
         let to = peer.id.clone();
-        for job in std::mem::take(&mut peer.serving.queue) {
+        let jobs = std::mem::take(&mut peer.serving.queue);
+        for reading in &mut peer.serving.reads {
+            reading.stopped |= jobs.iter().any(|job| job.pull == reading.pull);
+        }
+        for job in jobs {
             let pull = job.pull;
             self.send(&to, &Message::Later { pull, retry });
         }

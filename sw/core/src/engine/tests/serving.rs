@@ -147,6 +147,31 @@ fn who_served_us_comes_first_and_a_newcomer_is_not_starved() {
 }
 
 #[test]
+fn who_is_sent_away_in_the_middle_of_a_pull_does_not_take_what_left_before_for_a_lie() {
+    let mut swarm = server(4, 300, |config| config.slots = 1);
+    let theirs = noise(3_000_000, 9);
+    let ours = noise(6_000_000, 1);
+    let their_id = swarm.give(2, &theirs);
+    let our_id = swarm.give(0, &ours);
+    swarm.want(0, 1, their_id, 3_000_000, 0..3_000_000);
+    swarm.run(3_000);
+    for round in 0..10 {
+        swarm.want(1, 10 + round, our_id, 6_000_000, 0..6_000_000);
+        swarm.run(700 + u64::from(round) * 37);
+        // It has given, so the other one has to go.
+        swarm.want(2, 10 + round, our_id, 6_000_000, 0..6_000_000);
+        swarm.run(1_500);
+        swarm.input(2, Input::Cancel { want: 10 + round });
+    }
+    assert!(swarm.said(0, "later") > 0);
+    assert!(
+        swarm.visitors[1].dropped.is_empty(),
+        "{:?}",
+        swarm.visitors[1].dropped
+    );
+}
+
+#[test]
 fn slow_holder_is_relieved_of_the_last_part_by_a_fast_one() {
     let mut swarm = Swarm::new(3);
     let bytes = noise(4_000_000, 1);
