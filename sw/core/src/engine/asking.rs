@@ -170,6 +170,8 @@ pub(super) struct Want {
     pub look_at: u64,
     /// The driver knows that nobody is known to hold it.
     pub unsure: bool,
+    /// When, and at which byte, peers were last level with what the page reads.
+    pub level: (u64, u64),
     /// A search beyond our peers was made.
     pub sought: bool,
     /// Somebody who has it is being introduced, and until when that is waited for.
@@ -193,7 +195,6 @@ impl Want {
             open: vec![groups_of(bytes.clone())],
             have: Vec::new(),
             at: bytes.start,
-            bytes,
             credit,
             ready: Vec::new(),
             asked: Vec::new(),
@@ -203,8 +204,10 @@ impl Want {
             doubled: false,
             look_at: u64::MAX,
             unsure: false,
+            level: (0, bytes.start),
             sought: false,
             meets_until: 0,
+            bytes,
         }
     }
 
@@ -250,7 +253,8 @@ impl Engine {
         if want.whose == For::Us && self.context.add(want.id) {
             self.tell_soon();
         }
-        self.wants.push(want);
+        let level = (self.now, want.at);
+        self.wants.push(Want { level, ..want });
         self.pump(number);
     }
 
@@ -318,7 +322,7 @@ impl Engine {
         }
     }
 
-    fn fail(&mut self, number: WantId, why: FailReason) {
+    pub(super) fn fail(&mut self, number: WantId, why: FailReason) {
         let Some(want) = self.wanted(number) else {
             return;
         };

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, ops::Range};
 
 use super::{
-    DropReason, Engine, Output, PeerId,
+    DropReason, Engine, FailReason, Output, PeerId,
     asking::{For, Known, Want},
     peers::{Peer, Stage},
     runs,
@@ -29,6 +29,11 @@ const MAX_STOPPED: usize = 512;
 const URGENT: u32 = 64;
 /// How often it is looked for peers who are slow with the last of a want, in milliseconds.
 const LOOK_EVERY: u64 = 100;
+
+/// Peers who are behind the page for this long, in milliseconds, and slower than this share of the
+/// network's rate, are given up for a while.
+const BEHIND_FOR: u64 = 3_000;
+const BEHIND: f64 = 0.5;
 
 /// Groups that are on their way.
 pub(super) struct Pull {
@@ -482,7 +487,7 @@ impl Engine {
     }
 
     /// When nothing of a want is left to assign, the peer that is slowest with what it owes loses it
-    /// to one that would have it sooner: at once what it has not begun to send, and what it may be
+    /// to one that would have it sooner; and at any time who is slow with the very next bytes: at once what it has not begun to send, and what it may be
     /// sending to whichever is first.
     fn relieve(&mut self, number: WantId) {
         let now = self.now;
@@ -490,9 +495,18 @@ impl Engine {
             return;
         };
         want.look_at = now + LOOK_EVERY;
-        if want.next_open().is_some() {
-            return;
+        if want.at >= want.credit.min(want.bytes.end) {
+            want.level = (now, want.at);
         }
+        if self.is_behind(number) {
+            return self.fail(number, FailReason::Slower);
+        }
+        let Some(want) = self.wanted(number) else {
+            return;
+        };
+        // While there is more to assign, only what holds back everything behind it is looked at.
+        let head = (want.at / GROUP) as u32;
+        let only_head = want.next_open().is_some();
         let mut slowest: Option<(f64, usize, usize)> = None;
         let mut is_owed = false;
         for (at, peer) in self.peers.iter().enumerate() {
@@ -503,6 +517,9 @@ impl Engine {
                     continue;
                 }
                 is_owed = true;
+                if only_head && !pull.left.contains(&head) {
+                    continue;
+                }
                 let waited = (now + peer.patience()).saturating_sub(pull.late_at) as f64;
                 let left = peer.pulse.finish(before * GROUP, 0.0);
                 // Silence is no sign of soon being done.
@@ -551,6 +568,21 @@ impl Engine {
         if let Some(want) = self.wanted(number) {
             want.doubled = true;
         }
+    }
+
+    /// Whether peers are so slow with a large want, and for so long, that the page had it sooner from
+    /// the network. Who keeps level with a page that reads as it plays is fast enough.
+    fn is_behind(&self, number: WantId) -> bool {
+        let want = self.wants.iter().find(|want| want.number == number);
+        let Some((want, origin)) = want.zip(self.origin) else {
+            return false;
+        };
+        let (since, from) = want.level;
+        let took = self.now.saturating_sub(since);
+        want.whose == For::Us
+            && !want.is_small()
+            && took >= BEHIND_FOR
+            && (want.at - from) as f64 / (took as f64) < BEHIND * origin.rate
     }
 
     pub(super) fn pulling_due(&self) -> u64 {

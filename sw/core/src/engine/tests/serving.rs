@@ -226,6 +226,47 @@ fn behind_what_is_urgent_the_rarest_comes_first() {
 }
 
 #[test]
+fn peers_who_stay_behind_are_given_up_for_a_network_that_would_not() {
+    for (rate, is_given_up) in [(10_000_000, true), (150_000, false)] {
+        let mut swarm = server(2, 100, |_| {});
+        let bytes = noise(2_000_000, 1);
+        let id = swarm.give(0, &bytes);
+        let first_byte = 200;
+        swarm.input(1, Input::Origin { first_byte, rate });
+        swarm.want(1, 1, id, 2_000_000, 0..2_000_000);
+        swarm.run(5_000);
+        let end = swarm.got(1, 1).1;
+        assert_eq!(end, is_given_up.then_some(Err(FailReason::Slower)));
+    }
+}
+
+#[test]
+fn who_keeps_level_with_a_page_that_plays_is_fast_enough() {
+    let mut swarm = server(2, 400, |_| {});
+    let bytes = noise(4_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    let (first_byte, rate) = (200, 10_000_000);
+    swarm.input(1, Input::Origin { first_byte, rate });
+    swarm.visitors[1].got.insert(1, (0, Vec::new(), None));
+    let len = bytes.len() as u64;
+    let input = Input::Want {
+        want: 1,
+        id,
+        len,
+        bytes: 0..len,
+        credit: 300_000,
+    };
+    swarm.input(1, input);
+    for played in 1..40 {
+        swarm.run(500);
+        let to = 300_000 + played * 100_000;
+        swarm.input(1, Input::Credit { want: 1, to });
+    }
+    swarm.run(2_000);
+    assert!(swarm.got_all(1, 1, &bytes));
+}
+
+#[test]
 fn prefetch_waits_while_anything_is_wanted() {
     let mut swarm = server(2, 1_000, |_| {});
     let (urgent, later) = (noise(2_000_000, 1), noise(300_000, 2));
