@@ -38,6 +38,9 @@ const MULTI_UNICAST: usize = 4;
 const BUSY_WAIT: u64 = 1_500;
 /// And not more often than this for one want.
 const MAX_BUSY: u32 = 4;
+/// A small content is not cut into pieces below this, in bytes, nor into more than so many.
+const SHARE: u64 = 4 * GROUP;
+const MAX_SHARES: u64 = 4;
 /// Up to this length the first byte is what counts, and the last comes with it; in bytes.
 pub(super) const SMALL: u64 = 1 << 20;
 
@@ -344,8 +347,31 @@ impl Engine {
             return true;
         }
         let bytes = want.bytes.end - want.at;
+        let share = bytes / self.shares(want).max(1);
         let before = peer.on_way() * GROUP;
-        peer.pulse.finish_surely(bytes + before, trips) <= origin.finish(bytes) + GRACE
+        peer.pulse.finish_surely(share + before, trips) <= origin.finish(bytes) + GRACE
+    }
+
+    /// Between how many a small content is shared out: who holds all of it and is free, but none is
+    /// asked for a trifle.
+    pub(super) fn shares(&self, want: &Want) -> u64 {
+        let most = (want.bytes.end - want.at) / SHARE;
+        if most < 2 {
+            return 1;
+        }
+        let next = (want.at / GROUP) as u32;
+        let holds = |peer: &&Peer| {
+            peer.stage == Stage::Open
+                && peer.busy_until <= self.now
+                && !want.failed.contains(&peer.id)
+                && !peer.pulse.is_slow(self.origin)
+                && self
+                    .known_for(want, peer)
+                    .run_from(next, want.len)
+                    .is_some()
+        };
+        let holders = self.peers.iter().filter(holds).count() as u64;
+        holders.clamp(1, most.min(MAX_SHARES))
     }
 
     /// What a peer may be asked or pulled from for this want. What is fetched for a peer comes from
@@ -405,7 +431,10 @@ impl Engine {
                 continue;
             }
             if !self.is_worth(want, peer, if holds { 1.0 } else { 2.0 }) {
-                why = FailReason::Slower;
+                // Who is too far to be asked has nothing, for all we know.
+                if holds {
+                    why = FailReason::Slower;
+                }
             } else if peer.busy_until > self.now {
                 if want.busy < MAX_BUSY && peer.busy_until <= self.now + BUSY_WAIT {
                     return; // It is free again soon.

@@ -103,7 +103,9 @@ impl Engine {
         let block_end = (first / GROUPS_PER_BLOCK + 1).saturating_mul(GROUPS_PER_BLOCK);
         let in_time = (self.peers[at].pulse.rate() * PULL_TIME / GROUP as f64) as u32;
         let count = if want.is_small() {
-            u32::MAX
+            let shares = self.shares(want);
+            let groups = (want.bytes.end - want.at).div_ceil(GROUP);
+            groups.div_ceil(shares).max(1) as u32
         } else {
             in_time.max(FRAME_GROUPS)
         };

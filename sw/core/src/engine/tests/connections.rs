@@ -211,7 +211,7 @@ fn slow_peer_is_not_asked_for_small_things_and_goes_when_a_better_one_is_offered
     swarm.run(2_000);
     // The near ones were asked and lack it; the far ones would be too late.
     assert!(swarm.got(0, 1).0.is_empty());
-    assert_eq!(swarm.got(0, 1).1, Some(Err(FailReason::Slower)));
+    assert_eq!(swarm.got(0, 1).1, Some(Err(FailReason::NobodyHas)));
     assert_eq!(
         swarm.visitors[1].frames_sent + swarm.visitors[2].frames_sent,
         0
