@@ -311,8 +311,8 @@ async fn what_comes_next_is_prefetched_from_peers_and_the_origin_is_not_asked() 
     );
 
     for path in ["/image3.jpg", "/image4.jpg"] {
-        let right = second.body_hash(&format!("fetch('{path}', {{ cache: 'no-store' }})"));
-        let right = right.await?;
+        let theirs = format!("fetch('{path}', {{ cache: 'no-store' }})");
+        let right = second.body_hash(&theirs).await?;
         origin.fault(path, Fault::Delay(PATIENCE));
         let ours = format!("fugitive.fetch('{path}')");
         assert_eq!(second.body_hash(&ours).await?, right);
