@@ -48,6 +48,8 @@ pub struct Config {
     pub geo: Vec<PathBuf>,
     /// How long clients have to go elsewhere after SIGTERM, in seconds.
     pub drain_seconds: u32,
+    /// NATS servers, over which this server and others are one.
+    pub cluster: Vec<String>,
     /// What is logged, as a filter of the `tracing` crate.
     pub log: String,
     /// How it is logged.
@@ -81,6 +83,7 @@ impl Default for Config {
             stun: None,
             geo: Vec::new(),
             drain_seconds: 10,
+            cluster: Vec::new(),
             log: "info".into(),
             log_format: LogFormat::Text,
             log_addresses: false,

@@ -17,10 +17,12 @@ pub mod address;
 pub mod admin;
 pub mod catalog;
 pub mod client_files;
+pub mod cluster;
 pub mod config;
 pub mod edition;
 pub mod entity;
 pub mod export;
+pub mod frames;
 pub mod geo;
 pub mod hashes;
 pub mod ice;
@@ -31,6 +33,7 @@ pub mod outboard;
 pub mod scan;
 pub mod signalling;
 pub mod site;
+pub mod socket;
 pub mod stun;
 pub mod ticket;
 pub mod tls;
@@ -110,6 +113,9 @@ pub enum Unable {
     /// `include` or `exclude`.
     #[error("not a pattern: {0}")]
     Pattern(#[from] globset::Error),
+    /// Servers of a cluster must know each other's visitors.
+    #[error("a cluster needs a secret of tickets (access.ticket-secret), the same for all servers")]
+    NoSecret,
 }
 
 /// A server that is ready to take connections.
@@ -177,6 +183,10 @@ impl Server {
         let (known, rules) = settings(&config)?;
         let metrics = Metrics::new();
         let signalling = Signalling::new(known, rules, secret, metrics.clone(), end.clone());
+        if !config.cluster.is_empty() {
+            secret.ok_or(Unable::NoSecret)?;
+            signalling.join_cluster(config.cluster.clone(), end.clone());
+        }
         let (mut news, telling) = (catalog.clone(), signalling.clone());
         tokio::spawn(async move {
             while news.changed().await {

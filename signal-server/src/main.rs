@@ -93,6 +93,10 @@ struct Serve {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_servers")]
     ice: Vec<String>,
+    /// NATS servers, over which this server and others are one.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cluster: Vec<String>,
     #[command(flatten)]
     #[serde(flatten)]
     listed: Listed,

@@ -5,69 +5,52 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    ops::ControlFlow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
-use fugitive_signal::{MAX_MESSAGE, ToClient, ToServer};
-use futures_util::{SinkExt, StreamExt, stream::SplitSink};
+use fugitive_signal::{ToClient, ToServer};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use warp::{
-    Filter, Rejection, Reply,
-    reply::Response,
-    ws::{Message, WebSocket},
-};
+use warp::{Filter, Rejection, reply::Response};
 
 use crate::{
     access::{Access, Refused},
     address::Visitor,
+    cluster::{
+        abroad::{Abroad, Deliver},
+        nats::Nats,
+    },
     entity,
+    frames::Frame,
     geo::Geo,
     ice::Ice,
     limits::Share,
     matchmaker::{Conn, Counts, Matchmaker, Output, Rules},
     metrics::{self, Metrics},
+    socket::{self, Outgoing, Socket, Stream, Upgrade},
 };
 
-/// What may wait to be sent to one client, in bytes.
-const QUEUE: usize = 1 << 20;
-/// What a waiting message takes beside its bytes.
-const MESSAGE: usize = 64;
 /// How long a client that is being closed has to read why.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
 /// Close code for a server that ends and another that takes its place (IANA, "Service Restart").
 const RESTART: u16 = 1012;
-
-/// The way to one client.
-struct Outgoing {
-    queue: mpsc::UnboundedSender<Message>,
-    waiting: Arc<AtomicUsize>,
-    /// Ends both halves of the socket at once.
-    cut: CancellationToken,
-    remote: Visitor,
-}
-
-impl Outgoing {
-    /// `false` if the client has not read what was sent before.
-    fn send(&self, message: Message) -> bool {
-        let size = message.as_bytes().len() + MESSAGE;
-        self.waiting.fetch_add(size, Ordering::Relaxed) + size <= QUEUE
-            && self.queue.send(message).is_ok()
-    }
-}
+/// Close code: what the client did is not allowed.
+const POLICY: u16 = 1008;
+/// Close code: all is well.
+const NORMAL: u16 = 1000;
 
 struct State {
     matchmaker: Matchmaker,
-    outgoing: HashMap<Conn, Outgoing>,
+    outgoing: HashMap<Conn, Arc<Outgoing>>,
     known: Arc<Known>,
+    metrics: Arc<Metrics>,
+    /// With other servers, if there may be any.
+    abroad: Option<Abroad>,
     rng: StdRng,
     next: u64,
 }
@@ -88,7 +71,6 @@ pub struct Signalling {
     begun: (Instant, Duration),
     sockets: TaskTracker,
     metrics: Arc<Metrics>,
-    end: CancellationToken,
 }
 
 impl Signalling {
@@ -113,6 +95,8 @@ impl Signalling {
             matchmaker,
             outgoing: HashMap::new(),
             known: Arc::new(known),
+            metrics: metrics.clone(),
+            abroad: None,
             rng,
             next: 0,
         };
@@ -122,7 +106,6 @@ impl Signalling {
             begun: (Instant::now(), since_epoch.unwrap_or_default()),
             sockets: TaskTracker::new(),
             metrics,
-            end,
         };
         let ticking = signalling.clone();
         tokio::spawn(async move {
@@ -131,10 +114,20 @@ impl Signalling {
                 tokio::select! {
                     _ = ticks.tick() => {
                         let now = ticking.now();
-                        ticking.with(|state, out| state.matchmaker.tick(now, out));
+                        ticking.with(|state, out| {
+                            state.matchmaker.tick(now, out);
+                            let mut deliver = Vec::new();
+                            if let Some(abroad) = &mut state.abroad {
+                                abroad.tick(&mut state.matchmaker, now, out, &mut deliver);
+                            }
+                            hand_out(state, deliver, now, out);
+                        });
                     }
-                    () = ticking.end.cancelled() => return,
+                    () = end.cancelled() => break,
                 }
+            }
+            for outgoing in ticking.lock().outgoing.values() {
+                outgoing.close(RESTART);
             }
         });
         signalling
@@ -174,7 +167,7 @@ impl Signalling {
     pub async fn close(&self) {
         let outgoing = std::mem::take(&mut self.lock().outgoing);
         for outgoing in outgoing.into_values() {
-            outgoing.send(Message::close_with(RESTART, "this server ends"));
+            outgoing.close(RESTART);
         }
         self.sockets.close();
         let _ = tokio::time::timeout(FAREWELL, self.sockets.wait()).await;
@@ -185,6 +178,52 @@ impl Signalling {
         let state = self.lock();
         let largest = state.matchmaker.largest(metrics::MOST_ORIGINS);
         (state.matchmaker.counts(), largest)
+    }
+
+    /// Makes one server of this and all others that these NATS servers lead to.
+    pub fn join_cluster(&self, urls: Vec<String>, end: CancellationToken) {
+        // The connection must not keep alive what it belongs to.
+        let (state, begun) = (Arc::downgrade(&self.state), self.begun);
+        let (sockets, metrics) = (self.sockets.clone(), self.metrics.clone());
+        let take = move |letter: &[u8]| {
+            if let Some(state) = state.upgrade() {
+                let signalling = Self {
+                    state,
+                    begun,
+                    sockets: sockets.clone(),
+                    metrics: metrics.clone(),
+                };
+                signalling.letter(letter);
+            }
+        };
+        let me = rand::random();
+        tracing::info!("cluster: this is server {me:016x}");
+        let nats = Nats::start(urls, me, Arc::new(take), end);
+        self.lock().abroad = Some(Abroad::new(me, nats));
+    }
+
+    /// How many other servers are in the cluster.
+    pub fn other_servers(&self) -> usize {
+        self.lock().abroad.as_ref().map_or(0, Abroad::others)
+    }
+
+    /// Something came from another server.
+    fn letter(&self, letter: &[u8]) {
+        let now = self.now();
+        self.with(|state, out| {
+            let State {
+                matchmaker,
+                abroad,
+                rng,
+                next,
+                ..
+            } = state;
+            let mut deliver = Vec::new();
+            if let Some(abroad) = abroad {
+                abroad.receive(letter, matchmaker, next, now, rng, out, &mut deliver);
+            }
+            hand_out(state, deliver, now, out);
+        });
     }
 
     fn now(&self) -> u64 {
@@ -204,6 +243,18 @@ impl Signalling {
         while !out.is_empty() {
             for output in std::mem::take(&mut out) {
                 match output {
+                    Output::Send { to, message }
+                        if state.abroad.as_ref().is_some_and(|a| a.is_guest(to)) =>
+                    {
+                        if let Some(abroad) = &mut state.abroad {
+                            abroad.send(to, &message);
+                        }
+                    }
+                    Output::Send { to, message }
+                        if state
+                            .abroad
+                            .as_ref()
+                            .is_some_and(|a| a.is_known_elsewhere(to, &message)) => {}
                     Output::Send { to, mut message } => {
                         match &mut message {
                             ToClient::Welcome { id, ice, .. } => {
@@ -215,26 +266,25 @@ impl Signalling {
                             }
                             _ => {}
                         }
-                        let message = Message::binary(fugitive_signal::encode(&message));
+                        let message = fugitive_signal::encode(&message);
                         let sent = state
                             .outgoing
                             .get(&to)
-                            .map(|outgoing| outgoing.send(message));
-                        if sent == Some(false)
-                            && let Some(outgoing) = state.outgoing.remove(&to)
-                        {
-                            tracing::warn!("signal: dropped {}: it does not read", outgoing.remote);
-                            metrics::count(&self.metrics.closed, "why", "it does not read");
-                            outgoing.cut.cancel();
-                            state.matchmaker.closed(to, now, &mut out);
+                            .map(|outgoing| outgoing.send(&[&message]));
+                        if sent == Some(false) {
+                            drop_deaf(&mut state, to, now, &mut out);
                         }
                     }
                     Output::Ping { to } => {
                         if let Some(outgoing) = state.outgoing.get(&to) {
-                            outgoing.send(Message::ping(Vec::new()));
+                            outgoing.ping();
                         }
                     }
                     Output::Close { conn, why } => {
+                        let guest = state.abroad.as_mut().map(|abroad| abroad.close(conn));
+                        if guest == Some(true) {
+                            continue;
+                        }
                         if let Some(outgoing) = state.outgoing.remove(&conn) {
                             tracing::info!("signal: closed {}: {why}", outgoing.remote);
                             metrics::count(&self.metrics.closed, "why", why);
@@ -260,11 +310,8 @@ impl Signalling {
         });
     }
 
-    async fn serve(self, socket: WebSocket, origin: String, remote: Visitor, share: Share) {
-        let (sink, mut stream) = socket.split();
-        let (queue, to_send) = mpsc::unbounded_channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let cut = self.end.child_token();
+    async fn serve(self, stream: Stream, origin: String, remote: Visitor, share: Share) {
+        let outgoing = Arc::new(Outgoing::new(remote));
         let now = self.now();
         let known = self.lock().known.clone();
         let place = known.geo.place(remote);
@@ -273,107 +320,172 @@ impl Signalling {
             let conn = Conn(state.next);
             state.matchmaker.open(conn, &origin, now);
             state.matchmaker.locate(conn, place);
-            let outgoing = Outgoing {
-                queue,
-                waiting: waiting.clone(),
-                cut: cut.clone(),
-                remote,
-            };
-            state.outgoing.insert(conn, outgoing);
+            state.outgoing.insert(conn, outgoing.clone());
             conn
         });
         tracing::debug!("signal: {remote} connected from {origin}");
-        let writer = tokio::spawn(write(sink, to_send, waiting, cut.clone()));
-        loop {
-            let message = tokio::select! {
-                message = stream.next() => message,
-                () = cut.cancelled() => break,
-            };
-            let message = match message {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => {
-                    self.drop_client(conn, &error.to_string());
-                    break;
-                }
-                None => break,
-            };
-            if message.is_close() {
-                break;
-            }
+        let mut socket = Socket::new(stream, &outgoing);
+        let hear = |frame: Frame<'_>| {
             self.metrics.messages.inc();
-            if let Err(why) = share.message() {
-                self.drop_client(conn, why);
-                break;
-            }
-            let now = self.now();
-            if !self.with(|state, out| state.matchmaker.heard(conn, now, out)) {
-                break;
-            }
-            if message.is_ping() || message.is_pong() {
-                continue;
-            }
-            let bytes = message.as_bytes();
-            match fugitive_signal::decode::<ToServer>(bytes) {
-                Ok(_) if message.is_text() => {
-                    self.drop_client(conn, "text where MessagePack should be");
-                    break;
+            match share.message() {
+                Ok(()) => self.hear(conn, &outgoing, frame),
+                Err(why) => {
+                    self.drop_client(conn, why);
+                    ControlFlow::Break(())
                 }
-                Ok(message) => self.with(|state, out| {
-                    let State {
-                        matchmaker, rng, ..
-                    } = state;
-                    matchmaker.receive(conn, message, now, rng, out);
-                }),
-                Err(error) => match fugitive_signal::kind(bytes) {
-                    Some(kind) if !ToServer::knows(&kind) => {
-                        tracing::debug!("signal: {remote} says {kind:?}, which is ignored");
-                    }
-                    _ => {
-                        self.drop_client(conn, &error.to_string());
-                        break;
-                    }
-                },
             }
+        };
+        if let Err(broken) = socket.talk(hear).await {
+            self.drop_client(conn, &broken.to_string());
         }
         let now = self.now();
         self.with(|state, out| {
             state.outgoing.remove(&conn);
             state.matchmaker.closed(conn, now, out);
+            if let Some(abroad) = &mut state.abroad {
+                abroad.left(conn);
+            }
         });
-        // The queue has no sender any more: the writer ends when it has sent what is in it.
-        if tokio::time::timeout(FAREWELL, writer).await.is_err() {
-            cut.cancel();
-        }
+        let _ = tokio::time::timeout(FAREWELL, socket.farewell()).await;
         tracing::debug!("signal: {remote} is gone");
+    }
+
+    /// Breaks when there is nothing more to be heard.
+    fn hear(&self, conn: Conn, outgoing: &Outgoing, frame: Frame<'_>) -> ControlFlow<()> {
+        let bytes = match frame {
+            Frame::Binary(bytes) => bytes,
+            Frame::Text => {
+                self.drop_client(conn, "text where MessagePack should be");
+                return ControlFlow::Break(());
+            }
+            Frame::Close => {
+                outgoing.close(NORMAL);
+                return ControlFlow::Break(());
+            }
+            Frame::Ping(_) | Frame::Pong => {
+                let now = self.now();
+                if !self.with(|state, out| state.matchmaker.heard(conn, now, out)) {
+                    return ControlFlow::Break(());
+                }
+                if let Frame::Ping(data) = frame {
+                    outgoing.pong(data);
+                }
+                return ControlFlow::Continue(());
+            }
+        };
+        if let Some((to, signal)) = fugitive_signal::addressed(bytes) {
+            return self.relay(conn, to, signal, bytes);
+        }
+        let now = self.now();
+        let message = fugitive_signal::decode::<ToServer>(bytes);
+        let heard = self.with(|state, out| {
+            let State {
+                matchmaker,
+                abroad,
+                rng,
+                ..
+            } = state;
+            if !matchmaker.heard(conn, now, out) {
+                return ControlFlow::Break(());
+            }
+            if let Ok(message) = &message {
+                matchmaker.receive(conn, message.clone(), now, rng, out);
+                if let Some(abroad) = abroad {
+                    let found = out.iter().map(|output| offered(output, conn)).sum();
+                    abroad.asked(conn, message, matchmaker, found, now);
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        match message {
+            Err(error) if heard.is_continue() => match fugitive_signal::kind(bytes) {
+                Some(kind) if !ToServer::knows(&kind) => {
+                    let remote = outgoing.remote;
+                    tracing::debug!("signal: {remote} says {kind:?}, which is ignored");
+                    heard
+                }
+                _ => {
+                    self.drop_client(conn, &error.to_string());
+                    ControlFlow::Break(())
+                }
+            },
+            _ => heard,
+        }
+    }
+
+    /// Hands a signal on as it stands: the server has no business with what is in it.
+    fn relay(&self, conn: Conn, to: &str, signal: &[u8], message: &[u8]) -> ControlFlow<()> {
+        let now = self.now();
+        let way = self.with(|state, out| {
+            if !state.matchmaker.heard(conn, now, out) {
+                return Err(ControlFlow::Break(()));
+            }
+            let abroad = state.abroad.as_ref();
+            if abroad.is_some_and(|abroad| abroad.say(conn, to, message)) {
+                return Err(ControlFlow::Continue(()));
+            }
+            let way = state.matchmaker.way(conn, to, now, out);
+            let (from, to) = way.ok_or(ControlFlow::Continue(()))?;
+            if let Some(abroad) = abroad.filter(|abroad| abroad.is_guest(to)) {
+                let envelope = fugitive_signal::envelope(&from.to_string());
+                abroad.relay(to, &envelope, signal);
+                return Err(ControlFlow::Continue(()));
+            }
+            let outgoing = state.outgoing.get(&to).cloned();
+            Ok((from, to, outgoing.ok_or(ControlFlow::Continue(()))?))
+        });
+        let (from, to, outgoing) = match way {
+            Ok(way) => way,
+            Err(flow) => return flow,
+        };
+        self.metrics.relayed.inc();
+        let envelope = fugitive_signal::envelope(&from.to_string());
+        if !outgoing.send(&[&envelope, signal]) {
+            self.with(|state, out| drop_deaf(state, to, now, out));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// How many peers this offers to the client on `conn`.
+fn offered(output: &Output, conn: Conn) -> usize {
+    match output {
+        Output::Send {
+            to,
+            message: ToClient::Offered { peers },
+        } if *to == conn => peers.len(),
+        _ => 0,
+    }
+}
+
+/// Sends what came from other servers for clients of ours.
+fn hand_out(state: &mut State, deliver: Vec<Deliver>, now: u64, out: &mut Vec<Output>) {
+    for delivery in deliver {
+        let (conn, bytes) = match delivery {
+            Deliver::Bytes(conn, bytes) => (conn, bytes),
+            Deliver::Message(conn, message) => (conn, fugitive_signal::encode(&message)),
+        };
+        let sent = state.outgoing.get(&conn).map(|way| way.send(&[&bytes]));
+        if sent == Some(false) {
+            drop_deaf(state, conn, now, out);
+        }
+    }
+}
+
+/// Who does not read what is sent is dropped.
+fn drop_deaf(state: &mut State, conn: Conn, now: u64, out: &mut Vec<Output>) {
+    if let Some(outgoing) = state.outgoing.remove(&conn) {
+        tracing::warn!("signal: dropped {}: it does not read", outgoing.remote);
+        metrics::count(&state.metrics.closed, "why", "it does not read");
+        outgoing.cut();
+        state.matchmaker.closed(conn, now, out);
     }
 }
 
 fn say_goodbye(outgoing: &Outgoing, why: &str) {
     let refused = ToClient::Refused { why: why.into() };
-    outgoing.send(Message::binary(fugitive_signal::encode(&refused)));
-    outgoing.send(Message::close_with(1008_u16, String::new()));
-}
-
-async fn write(
-    mut sink: SplitSink<WebSocket, Message>,
-    mut queue: mpsc::UnboundedReceiver<Message>,
-    waiting: Arc<AtomicUsize>,
-    cut: CancellationToken,
-) {
-    let sending = async {
-        while let Some(message) = queue.recv().await {
-            let size = message.as_bytes().len() + MESSAGE;
-            if sink.send(message).await.is_err() {
-                break;
-            }
-            waiting.fetch_sub(size, Ordering::Relaxed);
-        }
-        let _ = sink.close().await;
-    };
-    tokio::select! {
-        () = sending => {}
-        () = cut.cancelled() => {}
-    }
+    outgoing.send(&[&fugitive_signal::encode(&refused)]);
+    outgoing.close(POLICY);
 }
 
 /// The WebSocket. A handshake without `Origin` is refused: it says within what peers are paired.
@@ -383,25 +495,21 @@ pub fn route(
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     let token = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::path!("fugitive" / "signal")
-        .and(warp::ws())
+        .and(socket::upgrade())
         .and(warp::header::optional::<String>("origin"))
         .and(token)
         .and(warp::ext::get::<Visitor>())
         .map(
-            move |ws: warp::ws::Ws, origin: Option<String>, query: String, remote: Visitor| {
+            move |upgrade: Upgrade, origin: Option<String>, query: String, remote: Visitor| {
                 let access = access.load();
                 let origin = origin.unwrap_or_default();
                 match access.admit(remote, &origin, token_in(&query)) {
                     Ok(share) => {
                         let signalling = signalling.clone();
-                        ws.max_message_size(MAX_MESSAGE)
-                            .max_frame_size(MAX_MESSAGE)
-                            .on_upgrade(move |socket| {
-                                let sockets = signalling.sockets.clone();
-                                sockets
-                                    .track_future(signalling.serve(socket, origin, remote, share))
-                            })
-                            .into_response()
+                        upgrade.on_upgrade(move |stream| {
+                            let sockets = signalling.sockets.clone();
+                            sockets.track_future(signalling.serve(stream, origin, remote, share))
+                        })
                     }
                     Err(refused) => {
                         let metrics = &signalling.metrics;

@@ -258,6 +258,36 @@ pub fn kind(bytes: &[u8]) -> Option<String> {
     pack::kind(bytes).map(str::to_owned)
 }
 
+/// To whom a [`ToServer::Signal`] goes, and its signal as it stands, which [`envelope`] takes on;
+/// nothing if it is another message.
+pub fn addressed(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let bytes = Some(bytes).filter(|bytes| bytes.len() <= MAX_MESSAGE)?;
+    let [to, signal] = pack::fields(bytes, "signal", ["to", "signal"])?;
+    Some((pack::text(to)?, signal))
+}
+
+/// Whether this is a [`ToClient::Signal`], to be handed on as it stands.
+pub fn is_relayed(bytes: &[u8]) -> bool {
+    pack::fields(bytes, "signal", ["from", "signal"]).is_some()
+}
+
+/// A [`ToClient::Signal`] up to its signal, which is to follow.
+pub fn envelope(from: &str) -> Vec<u8> {
+    let empty = ToClient::Signal {
+        from: from.to_owned(),
+        signal: Signal::Description {
+            kind: String::new(),
+            sdp: String::new(),
+        },
+    };
+    let mut bytes = encode(&empty);
+    if let Some([signal]) = pack::fields(&bytes, "signal", ["signal"]) {
+        let head = bytes.len() - signal.len();
+        bytes.truncate(head);
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +303,30 @@ mod tests {
             },
         };
         assert_eq!(decode(&encode(&message)), Ok(message));
+    }
+
+    #[test]
+    fn signal_is_handed_on_as_it_stands() {
+        let signal = Signal::Description {
+            kind: "offer".into(),
+            sdp: "v=0".repeat(900),
+        };
+        let to = "0f".repeat(16);
+        let sent = encode(&ToServer::Signal {
+            to: to.clone(),
+            signal: signal.clone(),
+        });
+        let (whom, raw) = addressed(&sent).unwrap();
+        assert_eq!(whom, to);
+        let from = "1e".repeat(16);
+        let relayed = [envelope(&from), raw.to_vec()].concat();
+        assert!(is_relayed(&relayed) && !is_relayed(&sent));
+        assert_eq!(relayed, encode(&ToClient::Signal { from, signal }));
+        for length in 0..sent.len() {
+            assert_eq!(addressed(&sent[..length]), None);
+        }
+        assert_eq!(addressed(&encode(&ToServer::Leave {})), None);
+        assert_eq!(addressed(&encode(&ToServer::More { want: 1 })), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod coordinates;
 mod directory;
+mod guests;
 mod index;
 mod pairing;
 mod place;
@@ -29,7 +30,7 @@ use fugitive_signal::{
 };
 use rand::{Rng, RngExt};
 
-pub use self::{coordinates::Coordinate, place::Place};
+pub use self::{coordinates::Coordinate, guests::Passport, place::Place};
 use self::{
     directory::Directory,
     index::{Index, Page},
@@ -312,7 +313,7 @@ impl Matchmaker {
                         page: &page,
                         want,
                         ticket,
-                        room: room.unwrap_or(ROOM),
+                        room: room.unwrap_or(ROOM).max(1),
                         position,
                     };
                     self.join(joining, now, rng, out);
@@ -329,13 +330,9 @@ impl Matchmaker {
                 send(conn, ToClient::Offered { peers }, out);
             }
             ToServer::Signal { to, signal } => {
-                let to = to.parse().ok().filter(|to| self.linked(id, *to));
-                match to.and_then(|to| self.peers.get(&to)) {
-                    Some(peer) => {
-                        let from = id.to_string();
-                        send(peer.conn, ToClient::Signal { from, signal }, out);
-                    }
-                    None => refuse(conn, "no such peer was offered to you, or you to it", out),
+                if let Some((from, to)) = self.way(conn, &to, now, out) {
+                    let from = from.to_string();
+                    send(to, ToClient::Signal { from, signal }, out);
                 }
             }
             ToServer::Up { peer } => self.channel(id, &peer, State::Up),
@@ -358,6 +355,27 @@ impl Matchmaker {
             ToServer::Heartbeat { measured } => self.measured(id, measured, rng),
             ToServer::Leave {} => self.close(conn, "as you wish", now, out),
         }
+    }
+
+    /// From whom to where a signal goes that came on `conn`, for those who hand it on without
+    /// reading it; nothing if it does not.
+    pub fn way(
+        &mut self,
+        conn: Conn,
+        to: &str,
+        now: u64,
+        out: &mut Vec<Output>,
+    ) -> Option<(Id, Conn)> {
+        let Some(id) = self.connections.get(&conn)?.peer else {
+            self.close(conn, "the first message must be a join", now, out);
+            return None;
+        };
+        let to = to.parse().ok().filter(|to| self.linked(id, *to));
+        let way = to.and_then(|to| Some((id, self.peers.get(&to)?.conn)));
+        if way.is_none() {
+            refuse(conn, "no such peer was offered to you, or you to it", out);
+        }
+        way
     }
 
     /// A connection is gone, whoever closed it.
@@ -470,7 +488,7 @@ impl Matchmaker {
         let peer = Peer {
             conn,
             origin: origin.clone(),
-            room: room.clamp(1, MOST_LINKS as u16),
+            room: room.min(MOST_LINKS as u16),
             place,
             ..former
         };

@@ -1,6 +1,6 @@
 //! A client of the signal socket, as far as its messages go.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use fugitive_signal::{Signal, ToClient, ToServer, decode, encode};
 use futures_util::{SinkExt, StreamExt};
@@ -20,7 +20,11 @@ pub struct Client {
 }
 
 pub async fn connect(server: &Running, origin: Option<&str>) -> Result<Client, Error> {
-    let url = format!("ws://{}/fugitive/signal", server.address);
+    connect_to(server.address, origin).await
+}
+
+pub async fn connect_to(server: SocketAddr, origin: Option<&str>) -> Result<Client, Error> {
+    let url = format!("ws://{server}/fugitive/signal");
     let mut request = url.into_client_request().unwrap();
     if let Some(origin) = origin {
         let origin = origin.parse().unwrap();
@@ -36,7 +40,11 @@ pub async fn connect(server: &Running, origin: Option<&str>) -> Result<Client, E
 }
 
 pub async fn join(server: &Running, page: &str, want: u16, ticket: Option<String>) -> Client {
-    let mut client = connect(server, Some("https://site")).await.unwrap();
+    join_at(server.address, page, want, ticket).await
+}
+
+pub async fn join_at(server: SocketAddr, page: &str, want: u16, ticket: Option<String>) -> Client {
+    let mut client = connect_to(server, Some("https://site")).await.unwrap();
     client
         .say(&ToServer::Join {
             version: fugitive_signal::VERSION,

@@ -11,6 +11,7 @@ mod access_log;
 mod binary;
 mod client;
 mod client_files;
+mod cluster;
 mod endings;
 mod ice;
 mod manifest;

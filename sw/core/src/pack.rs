@@ -82,6 +82,34 @@ pub fn kind(bytes: &[u8]) -> Option<&str> {
     Some(kind)
 }
 
+/// The fields of a message of this kind that have these names, each as it stands; nothing if one is
+/// missing or it is no such message.
+pub fn fields<'a, const N: usize>(
+    bytes: &'a [u8],
+    kind: &str,
+    names: [&str; N],
+) -> Option<[&'a [u8]; N]> {
+    let mut reader = Reader(bytes);
+    if reader.map().ok()? != 1 || reader.text().ok()? != kind {
+        return None;
+    }
+    let mut found = [&[][..]; N];
+    for _ in 0..reader.map().ok()? {
+        let name = reader.text().ok()?;
+        let value = reader.0;
+        reader.skip().ok()?;
+        if let Some(place) = names.iter().position(|wanted| *wanted == name) {
+            found[place] = &value[..value.len() - reader.0.len()];
+        }
+    }
+    found.iter().all(|value| !value.is_empty()).then_some(found)
+}
+
+/// A value that is a text.
+pub fn text(value: &[u8]) -> Option<&str> {
+    Reader(value).text().ok()
+}
+
 /// The beginning of a value: all of it, or the number of bytes or items that follow.
 #[derive(Clone, Copy, PartialEq)]
 enum Head {

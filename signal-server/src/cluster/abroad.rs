@@ -1,0 +1,534 @@
+//! Which of our peers are guests where, and who is a guest here. Pure, as the matchmaker is: letters
+//! go out through the backbone, all else is said by whoever calls.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use fugitive_signal::{ToClient, ToServer, decode, encode};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::{Backbone, Kind, Letter, ServerId};
+use crate::{
+    matchmaker::{Conn, MOST_OFFERED, Matchmaker, Output},
+    ticket::Id,
+};
+
+/// A server that is silent for so long is lost, in milliseconds. A backbone that finds another way
+/// within that is not noticed.
+const LOST: u64 = 6000;
+/// How often others are told who is still their guest, in milliseconds.
+const STILL: u64 = 15_000;
+/// How often it is looked which origins are ours, in milliseconds.
+const ORIGINS: u64 = 60_000;
+/// When it is called out again for somebody who found too few, in milliseconds from the time before.
+const AGAIN: [u64; 3] = [500, 2000, 10_000];
+/// Guests at once; no more than there may be peers.
+const MOST_GUESTS: usize = 100_000;
+
+/// One of ours looks for peers elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Of its page.
+    pub origin: String,
+    /// Of its page.
+    pub page: String,
+    /// It is who it is by this.
+    pub ticket: String,
+    /// How many peers.
+    pub want: u16,
+}
+
+/// Where one of ours is a guest.
+struct Host {
+    server: ServerId,
+    partners: Vec<Id>,
+}
+
+struct Seeking {
+    want: u16,
+    tries: usize,
+    at: u64,
+}
+
+/// See the module.
+pub struct Abroad {
+    me: ServerId,
+    backbone: Arc<dyn Backbone>,
+    /// The other servers, and when they were last heard.
+    servers: HashMap<ServerId, u64>,
+    guests: HashMap<(ServerId, u64), Conn>,
+    homes: HashMap<Conn, (ServerId, u64)>,
+    hosts: HashMap<Conn, Vec<Host>>,
+    seeking: HashMap<Conn, Seeking>,
+    still_at: u64,
+    origins_at: u64,
+}
+
+/// What is to be done for a client of ours.
+pub enum Deliver {
+    /// Send it these bytes, a `ToClient`.
+    Bytes(Conn, Vec<u8>),
+    /// Send it this.
+    Message(Conn, ToClient),
+}
+
+impl Abroad {
+    /// Of a server with this name among the others.
+    pub fn new(me: ServerId, backbone: Arc<dyn Backbone>) -> Self {
+        Self {
+            me,
+            backbone,
+            servers: HashMap::new(),
+            guests: HashMap::new(),
+            homes: HashMap::new(),
+            hosts: HashMap::new(),
+            seeking: HashMap::new(),
+            still_at: 0,
+            origins_at: 0,
+        }
+    }
+
+    /// How many servers are known beside this one.
+    pub fn others(&self) -> usize {
+        self.servers.len()
+    }
+
+    fn tell(&self, server: ServerId, kind: Kind, conn: u64, body: &[u8], more: &[u8]) {
+        let from = self.me;
+        let letter = Letter {
+            kind,
+            from,
+            conn,
+            body,
+        };
+        self.backbone.tell(server, letter.bytes_with(more));
+    }
+
+    /// Whether a connection is that of a guest.
+    pub fn is_guest(&self, conn: Conn) -> bool {
+        self.homes.contains_key(&conn)
+    }
+
+    /// What the matchmaker sends to a guest goes to its home.
+    pub fn send(&mut self, to: Conn, message: &ToClient) {
+        let Some((home, conn)) = self.homes.get(&to).copied() else {
+            return;
+        };
+        let is_news = match message {
+            ToClient::Offered { peers } => !peers.is_empty(),
+            ToClient::Gone { .. } | ToClient::Signal { .. } => true,
+            _ => false,
+        };
+        if is_news {
+            self.tell(home, Kind::Hear, conn, &encode(message), &[]);
+        }
+    }
+
+    /// Hands on a signal to a guest; `false` if it is none.
+    pub fn relay(&self, to: Conn, envelope: &[u8], signal: &[u8]) -> bool {
+        let home = self.homes.get(&to);
+        if let Some((home, conn)) = home {
+            self.tell(*home, Kind::Hear, *conn, envelope, signal);
+        }
+        home.is_some()
+    }
+
+    /// Hands on what one of ours says to a peer elsewhere; `false` if it knows none of this name
+    /// there.
+    pub fn say(&self, conn: Conn, to: &str, message: &[u8]) -> bool {
+        let Some(hosts) = self.hosts.get(&conn) else {
+            return false;
+        };
+        let Ok(to) = to.parse::<Id>() else {
+            return false;
+        };
+        let host = hosts.iter().find(|host| host.partners.contains(&to));
+        if let Some(host) = host {
+            self.tell(host.server, Kind::Say, conn.0, message, &[]);
+        }
+        host.is_some()
+    }
+
+    /// Whether the matchmaker says of a peer that it is gone, and it is still known elsewhere.
+    pub fn is_known_elsewhere(&self, conn: Conn, message: &ToClient) -> bool {
+        let (ToClient::Gone { peer }, Some(hosts)) = (message, self.hosts.get(&conn)) else {
+            return false;
+        };
+        let id = peer.parse::<Id>();
+        id.is_ok_and(|id| hosts.iter().any(|host| host.partners.contains(&id)))
+    }
+
+    /// The matchmaker forgot a guest; `false` if it was none.
+    pub fn close(&mut self, conn: Conn) -> bool {
+        let Some(home) = self.homes.remove(&conn) else {
+            return false;
+        };
+        if self.guests.get(&home) == Some(&conn) {
+            self.guests.remove(&home);
+            self.tell(home.0, Kind::Closed, home.1, &[], &[]);
+        }
+        true
+    }
+
+    /// One of ours went away.
+    pub fn left(&mut self, conn: Conn) {
+        self.seeking.remove(&conn);
+        for host in self.hosts.remove(&conn).into_iter().flatten() {
+            self.tell(host.server, Kind::Left, conn.0, &[], &[]);
+        }
+    }
+
+    /// One of ours asked for peers, and found so many here. Who came back with a ticket may have
+    /// left friends elsewhere.
+    pub fn asked(
+        &mut self,
+        conn: Conn,
+        message: &ToServer,
+        matchmaker: &Matchmaker,
+        found: usize,
+        now: u64,
+    ) {
+        let (want, came_back) = match message {
+            ToServer::Join { want, ticket, .. } => (*want, ticket.is_some()),
+            ToServer::More { want } => (*want, false),
+            _ => return,
+        };
+        let Some(passport) = matchmaker.passport(conn, now) else {
+            return;
+        };
+        self.backbone.attend(&passport.origin);
+        // Peers of other pages do not make up for those of the same page.
+        let here = if came_back {
+            0
+        } else {
+            found.min(passport.companions)
+        };
+        let missing = want.min(MOST_OFFERED as u16).saturating_sub(here as u16);
+        if missing > 0 {
+            let seeking = Seeking {
+                want: missing,
+                tries: 0,
+                at: now,
+            };
+            self.seeking.insert(conn, seeking);
+            self.call(conn, matchmaker, now);
+        }
+    }
+
+    fn call(&mut self, conn: Conn, matchmaker: &Matchmaker, now: u64) {
+        let passport = matchmaker.passport(conn, now);
+        let (Some(seeking), Some(passport)) = (self.seeking.get_mut(&conn), passport) else {
+            self.seeking.remove(&conn);
+            return;
+        };
+        let call = Call {
+            origin: passport.origin.to_string(),
+            page: passport.page.to_string(),
+            ticket: passport.ticket,
+            want: seeking.want,
+        };
+        match AGAIN.get(seeking.tries) {
+            Some(pause) => seeking.at = now + pause,
+            None => {
+                self.seeking.remove(&conn);
+            }
+        }
+        if let Some(seeking) = self.seeking.get_mut(&conn) {
+            seeking.tries += 1;
+        }
+        let letter = Letter {
+            kind: Kind::Call,
+            from: self.me,
+            conn: conn.0,
+            body: &encode(&call),
+        };
+        self.backbone.call(&passport.origin, letter.bytes());
+    }
+
+    /// A letter came. What the matchmaker says to it is in `out`; `next` numbers connections.
+    #[expect(clippy::too_many_arguments, reason = "time and rng are arguments here")]
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        matchmaker: &mut Matchmaker,
+        next: &mut u64,
+        now: u64,
+        rng: &mut impl Rng,
+        out: &mut Vec<Output>,
+        deliver: &mut Vec<Deliver>,
+    ) {
+        let Some(letter) = Letter::read(bytes).filter(|letter| letter.from != self.me) else {
+            return;
+        };
+        let Letter {
+            from, conn, body, ..
+        } = letter;
+        if self.servers.insert(from, now).is_none() {
+            tracing::info!("cluster: server {from:016x} is there");
+        }
+        let guest = self.guests.get(&(from, conn)).copied();
+        match letter.kind {
+            Kind::Beat => {}
+            Kind::Call => {
+                if let Ok(call) = decode::<Call>(body) {
+                    self.invite(from, conn, call, matchmaker, next, now, rng, out);
+                }
+            }
+            Kind::Say => match guest {
+                Some(guest) => {
+                    if let Ok(message @ ToServer::Signal { .. }) = decode(body)
+                        && matchmaker.heard(guest, now, out)
+                    {
+                        matchmaker.receive(guest, message, now, rng, out);
+                    }
+                }
+                None => self.tell(from, Kind::Closed, conn, &[], &[]),
+            },
+            Kind::Left => {
+                if let Some(guest) = guest {
+                    self.forget_guest(guest);
+                    matchmaker.closed(guest, now, out);
+                }
+            }
+            Kind::Still => {
+                for number in body.as_chunks::<8>().0 {
+                    let conn = u64::from_be_bytes(*number);
+                    match self.guests.get(&(from, conn)) {
+                        Some(guest) => {
+                            matchmaker.heard(*guest, now, out);
+                        }
+                        None => self.tell(from, Kind::Closed, conn, &[], &[]),
+                    }
+                }
+            }
+            Kind::Hear => self.hear(from, Conn(conn), body, matchmaker, deliver),
+            Kind::Closed => {
+                if let Some(hosts) = self.hosts.get_mut(&Conn(conn))
+                    && let Some(at) = hosts.iter().position(|host| host.server == from)
+                {
+                    let host = hosts.swap_remove(at);
+                    gone(Conn(conn), host, matchmaker, deliver);
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "time and rng are arguments here")]
+    fn invite(
+        &mut self,
+        home: ServerId,
+        conn: u64,
+        call: Call,
+        matchmaker: &mut Matchmaker,
+        next: &mut u64,
+        now: u64,
+        rng: &mut impl Rng,
+        out: &mut Vec<Output>,
+    ) {
+        if !matchmaker.knows_origin(&call.origin) || self.homes.len() >= MOST_GUESTS {
+            return;
+        }
+        if let Some(guest) = self.guests.get(&(home, conn)).copied() {
+            if matchmaker.heard(guest, now, out) {
+                let more = ToServer::More { want: call.want };
+                matchmaker.receive(guest, more, now, rng, out);
+            }
+            return;
+        }
+        *next += 1;
+        let guest = Conn(*next);
+        self.guests.insert((home, conn), guest);
+        self.homes.insert(guest, (home, conn));
+        matchmaker.open(guest, &call.origin, now);
+        matchmaker.welcome_guest(guest, &call.page, call.want, call.ticket, now, rng, out);
+        // Whom it was offered nobody has no business here.
+        if matchmaker.links(guest) == 0 {
+            self.forget_guest(guest);
+            matchmaker.closed(guest, now, out);
+        }
+    }
+
+    fn forget_guest(&mut self, guest: Conn) {
+        if let Some(home) = self.homes.remove(&guest) {
+            self.guests.remove(&home);
+        }
+    }
+
+    /// One of ours is told something where it is a guest.
+    fn hear(
+        &mut self,
+        host: ServerId,
+        conn: Conn,
+        body: &[u8],
+        matchmaker: &Matchmaker,
+        deliver: &mut Vec<Deliver>,
+    ) {
+        let known = self.hosts.get_mut(&conn).and_then(|hosts| {
+            let host = hosts.iter_mut().find(|known| known.server == host);
+            host.map(|host| &mut host.partners)
+        });
+        if fugitive_signal::is_relayed(body) {
+            match known {
+                Some(_) => deliver.push(Deliver::Bytes(conn, body.to_vec())),
+                None => self.tell(host, Kind::Left, conn.0, &[], &[]),
+            }
+            return;
+        }
+        match (decode(body), known) {
+            (Ok(ToClient::Offered { mut peers }), known) => {
+                let ids: Vec<Id> = peers.iter().filter_map(|peer| peer.parse().ok()).collect();
+                match known {
+                    Some(partners) => {
+                        for id in ids {
+                            if !partners.contains(&id) {
+                                partners.push(id);
+                            }
+                        }
+                    }
+                    None => {
+                        if peers.is_empty() || !self.seeking.contains_key(&conn) {
+                            return self.tell(host, Kind::Left, conn.0, &[], &[]);
+                        }
+                        let hosts = self.hosts.entry(conn).or_default();
+                        hosts.push(Host {
+                            server: host,
+                            partners: ids,
+                        });
+                    }
+                }
+                if let Some(seeking) = self.seeking.get_mut(&conn) {
+                    seeking.want = seeking.want.saturating_sub(peers.len() as u16);
+                    if seeking.want == 0 {
+                        self.seeking.remove(&conn);
+                    }
+                }
+                // Two who look for each other at the same time: one of them is to dial.
+                peers.retain(|peer| {
+                    let friend = peer
+                        .parse()
+                        .map(|other| (other, matchmaker.friend_of(conn, other)));
+                    friend.is_ok_and(|(other, me)| me.is_none_or(|me| me < other))
+                });
+                if !peers.is_empty() {
+                    deliver.push(Deliver::Message(conn, ToClient::Offered { peers }));
+                }
+            }
+            (Ok(ToClient::Gone { peer }), Some(partners)) => {
+                partners.retain(|partner| partner.to_string() != peer);
+                let is_empty = partners.is_empty();
+                let is_known_here = peer
+                    .parse()
+                    .is_ok_and(|other| matchmaker.friend_of(conn, other).is_some());
+                if !is_known_here {
+                    deliver.push(Deliver::Message(conn, ToClient::Gone { peer }));
+                }
+                if is_empty && let Some(hosts) = self.hosts.get_mut(&conn) {
+                    hosts.retain(|known| known.server != host);
+                    self.tell(host, Kind::Left, conn.0, &[], &[]);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Beats, and looks who does not. Call it every second or so.
+    pub fn tick(
+        &mut self,
+        matchmaker: &mut Matchmaker,
+        now: u64,
+        out: &mut Vec<Output>,
+        deliver: &mut Vec<Deliver>,
+    ) {
+        let beat = Letter {
+            kind: Kind::Beat,
+            from: self.me,
+            conn: 0,
+            body: &[],
+        };
+        self.backbone.beat(beat.bytes());
+        let lost: Vec<ServerId> = self
+            .servers
+            .iter()
+            .filter(|(_, heard)| now.saturating_sub(**heard) > LOST)
+            .map(|(server, _)| *server)
+            .collect();
+        for server in lost {
+            tracing::warn!("cluster: server {server:016x} is lost");
+            self.lose(server, matchmaker, now, out, deliver);
+        }
+        let due: Vec<Conn> = self
+            .seeking
+            .iter()
+            .filter(|(_, seeking)| seeking.at <= now)
+            .map(|(conn, _)| *conn)
+            .collect();
+        for conn in due {
+            self.call(conn, matchmaker, now);
+        }
+        if now >= self.still_at {
+            self.still_at = now + STILL;
+            let mut still: BTreeMap<ServerId, Vec<u8>> = BTreeMap::new();
+            for (conn, hosts) in &self.hosts {
+                for host in hosts {
+                    let numbers = still.entry(host.server).or_default();
+                    numbers.extend_from_slice(&conn.0.to_be_bytes());
+                }
+            }
+            for (server, numbers) in still {
+                for some in numbers.chunks(8 * 4096) {
+                    self.tell(server, Kind::Still, 0, some, &[]);
+                }
+            }
+        }
+        if now >= self.origins_at {
+            self.origins_at = now + ORIGINS;
+            let is_ours = |origin: &str| matchmaker.knows_origin(origin);
+            self.backbone.attend_only(&is_ours);
+        }
+    }
+
+    fn lose(
+        &mut self,
+        server: ServerId,
+        matchmaker: &mut Matchmaker,
+        now: u64,
+        out: &mut Vec<Output>,
+        deliver: &mut Vec<Deliver>,
+    ) {
+        self.servers.remove(&server);
+        // First these: who is a guest here as well is not gone yet.
+        for (conn, hosts) in &mut self.hosts {
+            while let Some(at) = hosts.iter().position(|host| host.server == server) {
+                gone(*conn, hosts.swap_remove(at), matchmaker, deliver);
+            }
+        }
+        self.hosts.retain(|_, hosts| !hosts.is_empty());
+        let mut guests: Vec<Conn> = self
+            .homes
+            .iter()
+            .filter(|(_, (home, _))| *home == server)
+            .map(|(conn, _)| *conn)
+            .collect();
+        guests.sort_unstable();
+        for guest in guests {
+            self.forget_guest(guest);
+            matchmaker.closed(guest, now, out);
+        }
+    }
+}
+
+/// A peer that is still known in another way is not gone.
+fn gone(conn: Conn, host: Host, matchmaker: &Matchmaker, deliver: &mut Vec<Deliver>) {
+    for partner in host.partners {
+        if matchmaker.friend_of(conn, partner).is_none() {
+            let peer = partner.to_string();
+            deliver.push(Deliver::Message(conn, ToClient::Gone { peer }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

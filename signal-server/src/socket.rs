@@ -1,0 +1,307 @@
+//! One client's WebSocket: from the request that asks for it to the last byte. Not for what is said
+//! on it.
+//!
+//! A connection is one task that reads and writes in turn. Others put messages into its [`Outgoing`]
+//! queue, which is bounded in bytes, and never wait for it. A connection on which nothing happens
+//! holds no buffer.
+
+use std::{
+    cell::RefCell,
+    io,
+    ops::ControlFlow,
+    pin::Pin,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use fugitive_signal::MAX_MESSAGE;
+use futures_util::task::AtomicWaker;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use warp::{
+    Filter, Rejection,
+    http::{HeaderMap, Request},
+    reply::Response,
+};
+
+use crate::{
+    address::Visitor,
+    frames::{self, BadFrame, Frame, Frames},
+};
+
+/// What may wait to be sent to one client, in bytes.
+const QUEUE: usize = 1 << 20;
+/// What one read takes at most, in bytes; the longest message and its header fit in twice.
+const READ: usize = 4 * MAX_MESSAGE;
+
+thread_local! {
+    /// What was just read on this thread, for no longer than it is looked at.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
+
+/// A request for a WebSocket that can be granted.
+pub struct Upgrade {
+    response: Response,
+    upgrade: OnUpgrade,
+}
+
+impl Upgrade {
+    /// Grants it: `then` runs with the socket, if the client takes it.
+    pub fn on_upgrade<F>(self, then: impl FnOnce(Stream) -> F + Send + 'static) -> Response
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let upgrade = self.upgrade;
+        tokio::spawn(async move {
+            match upgrade.await {
+                Ok(upgraded) => then(TokioIo::new(upgraded)).await,
+                Err(error) => tracing::debug!("signal: no upgrade: {error}"),
+            }
+        });
+        self.response
+    }
+}
+
+/// Takes requests for a WebSocket. Those that are none are not found.
+pub fn upgrade() -> impl Filter<Extract = (Upgrade,), Error = Rejection> + Clone {
+    warp::get()
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .and_then(|headers: HeaderMap, upgrade: Option<OnUpgrade>| {
+            let mut request = Request::new(());
+            *request.headers_mut() = headers;
+            let response = create_response_with_body(&request, || "".into());
+            std::future::ready(match (response, upgrade) {
+                (Ok(response), Some(upgrade)) => Ok(Upgrade { response, upgrade }),
+                _ => Err(warp::reject::not_found()),
+            })
+        })
+}
+
+/// Bytes both ways.
+pub type Stream = TokioIo<Upgraded>;
+
+/// The way to one client.
+pub struct Outgoing {
+    queue: Mutex<Queue>,
+    waker: AtomicWaker,
+    /// Nothing more is heard, nor taken to be sent.
+    ends: AtomicBool,
+    /// Not even what waits is sent.
+    is_cut: AtomicBool,
+    /// The client's address.
+    pub remote: Visitor,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Frames, one behind the other.
+    bytes: Vec<u8>,
+    /// How much of what was taken from here is not written yet.
+    taken: usize,
+}
+
+impl Outgoing {
+    /// To a client at this address.
+    pub fn new(remote: Visitor) -> Self {
+        Self {
+            queue: Mutex::default(),
+            waker: AtomicWaker::new(),
+            ends: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
+            remote,
+        }
+    }
+
+    /// Queues a message made of these parts. `false` if the client has not read what was sent
+    /// before.
+    pub fn send(&self, parts: &[&[u8]]) -> bool {
+        self.push(|bytes| frames::binary(parts, bytes))
+    }
+
+    /// Queues a question whether the client is there.
+    pub fn ping(&self) {
+        self.push(frames::ping);
+    }
+
+    /// Queues the answer to a ping.
+    pub fn pong(&self, data: &[u8]) {
+        self.push(|bytes| frames::pong(data, bytes));
+    }
+
+    /// After what waits, the connection is closed, with a reason as in RFC 6455.
+    pub fn close(&self, code: u16) {
+        self.push(|bytes| frames::close(code, bytes));
+        self.ends.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// The connection is dropped.
+    pub fn cut(&self) {
+        self.is_cut.store(true, Ordering::Release);
+        self.ends.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn push(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        if self.ends.load(Ordering::Acquire) {
+            return true;
+        }
+        let mut queue = self.lock();
+        if queue.bytes.len() + queue.taken > QUEUE {
+            return false;
+        }
+        let was_empty = queue.bytes.is_empty();
+        write(&mut queue.bytes);
+        drop(queue);
+        if was_empty {
+            self.waker.wake();
+        }
+        true
+    }
+
+    /// What waits; what was taken before is written.
+    fn take(&self) -> Vec<u8> {
+        let mut queue = self.lock();
+        queue.taken = queue.bytes.len();
+        std::mem::take(&mut queue.bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a connection ends before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The network, or the client, without a word.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The client does not keep to the protocol.
+    #[error("{0}")]
+    Frame(#[from] BadFrame),
+}
+
+/// A connection at work.
+pub struct Socket<'a> {
+    stream: Stream,
+    outgoing: &'a Outgoing,
+    frames: Frames,
+    /// The beginning of a frame.
+    partial: Vec<u8>,
+    batch: Vec<u8>,
+    written: usize,
+}
+
+impl<'a> Socket<'a> {
+    /// With the queue of what is sent on it.
+    pub fn new(stream: Stream, outgoing: &'a Outgoing) -> Self {
+        Self {
+            stream,
+            outgoing,
+            frames: Frames::default(),
+            partial: Vec::new(),
+            batch: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// Sends what is queued and gives each frame that comes to `hear`, until that breaks, the queue
+    /// is closed or the client is.
+    pub async fn talk(
+        &mut self,
+        mut hear: impl FnMut(Frame<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Broken> {
+        std::future::poll_fn(|cx| self.poll_talk(cx, &mut hear)).await
+    }
+
+    fn poll_talk(
+        &mut self,
+        cx: &mut Context<'_>,
+        hear: &mut impl FnMut(Frame<'_>) -> ControlFlow<()>,
+    ) -> Poll<Result<(), Broken>> {
+        self.outgoing.waker.register(cx.waker());
+        loop {
+            if self.outgoing.ends.load(Ordering::Acquire) {
+                return Poll::Ready(Ok(()));
+            }
+            // A client that does not read is heard all the same: its queue is bounded.
+            if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+                return Poll::Ready(Err(error.into()));
+            }
+            if ready!(self.poll_hear(cx, hear))?.is_break() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.written == self.batch.len() {
+                self.written = 0;
+                self.batch = self.outgoing.take();
+                if self.batch.is_empty() {
+                    return Pin::new(&mut self.stream).poll_flush(cx);
+                }
+            }
+            let rest = &self.batch[self.written..];
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.written += written,
+            }
+        }
+    }
+
+    fn poll_hear(
+        &mut self,
+        cx: &mut Context<'_>,
+        hear: &mut impl FnMut(Frame<'_>) -> ControlFlow<()>,
+    ) -> Poll<Result<ControlFlow<()>, Broken>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let begun = self.partial.len();
+            scratch[..begun].copy_from_slice(&self.partial);
+            let mut buf = ReadBuf::new(&mut scratch[begun..]);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            let read = buf.filled().len();
+            if read == 0 {
+                return Poll::Ready(Ok(ControlFlow::Break(())));
+            }
+            let bytes = &mut scratch[..begun + read];
+            let mut flow = ControlFlow::Continue(());
+            let used = self.frames.read(bytes, MAX_MESSAGE, |frame| {
+                flow = hear(frame);
+                flow
+            })?;
+            self.partial = bytes[used..].to_vec();
+            Poll::Ready(Ok(flow))
+        })
+    }
+
+    /// Sends what still waits, and lets the client read it: closing with bytes unread would take
+    /// back what was sent.
+    pub async fn farewell(&mut self) {
+        let _: io::Result<()> = std::future::poll_fn(|cx| {
+            if self.outgoing.is_cut.load(Ordering::Acquire) {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_send(cx))?;
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            SCRATCH.with_borrow_mut(|scratch| {
+                loop {
+                    let mut buf = ReadBuf::new(scratch);
+                    ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+                    if buf.filled().is_empty() {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            })
+        })
+        .await;
+    }
+}
