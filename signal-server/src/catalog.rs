@@ -34,6 +34,7 @@ use crate::{
     edition::Edition,
     entity::{self, Asked, Encoded, OnDisk},
     scan::{Found, Rules, Scanner},
+    upstream::Entries,
 };
 
 /// A file that changed less than this ago is not listed yet.
@@ -84,12 +85,13 @@ pub struct Catalog {
 
 impl Catalog {
     /// Begins to scan and goes on until `end`. The root must be canonical. Hashes are kept in a file
-    /// if there is one for them.
+    /// if there is one for them. What comes from elsewhere is listed beside the folder's files.
     pub fn open(
         root: PathBuf,
         rules: Rules,
         outboards: PathBuf,
         hashes: Option<PathBuf>,
+        elsewhere: watch::Receiver<Entries>,
         end: CancellationToken,
     ) -> Self {
         let (publish, shelf) = watch::channel(None);
@@ -103,7 +105,7 @@ impl Catalog {
         }
         tokio::spawn(async move {
             tokio::select! {
-                () = follow(root, scanner, publish) => {}
+                () = follow(root, scanner, elsewhere, publish) => {}
                 () = end.cancelled() => {}
             }
         });
@@ -186,7 +188,12 @@ fn watch_folder(root: &Path, changed: Arc<Notify>) -> notify::Result<impl Watche
     Ok(watcher)
 }
 
-async fn follow(root: PathBuf, mut scanner: Scanner, publish: watch::Sender<Option<Arc<Shelf>>>) {
+async fn follow(
+    root: PathBuf,
+    mut scanner: Scanner,
+    mut elsewhere: watch::Receiver<Entries>,
+    publish: watch::Sender<Option<Arc<Shelf>>>,
+) {
     let changed = Arc::new(Notify::new());
     // Before the first scan, so that no change falls between the two. Watching a large folder
     // takes a while, too.
@@ -220,7 +227,11 @@ async fn follow(root: PathBuf, mut scanner: Scanner, publish: watch::Sender<Opti
         scanner = back;
         let mut unsettled = false;
         match found {
-            Ok(found) => {
+            Ok(mut found) => {
+                for (key, entry) in elsewhere.borrow_and_update().iter() {
+                    let entry = || entry.clone();
+                    found.entries.entry(key.clone()).or_insert_with(entry);
+                }
                 unsettled = found.unsettled;
                 let too_early = last.is_none() && unsettled && begun.elapsed() < FIRST;
                 let news = last
@@ -247,10 +258,15 @@ async fn follow(root: PathBuf, mut scanner: Scanner, publish: watch::Sender<Opti
             Err(error) => tracing::warn!("manifest: {}: {error}", root.display()),
         }
         let pause = if unsettled { SETTLE } else { interval };
-        if tokio::time::timeout(pause, changed.notified())
-            .await
-            .is_ok()
-        {
+        let news = async {
+            tokio::select! {
+                () = changed.notified() => {}
+                // Nothing comes from elsewhere where nobody looks there.
+                Ok(()) = elsewhere.changed() => {}
+                else => std::future::pending().await,
+            }
+        };
+        if tokio::time::timeout(pause, news).await.is_ok() {
             let flurry = Instant::now();
             while flurry.elapsed() < PATIENCE
                 && tokio::time::timeout(CALM, changed.notified()).await.is_ok()

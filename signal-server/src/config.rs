@@ -3,7 +3,7 @@
 //! `fugitive.toml` beside this crate's manifest documents every key with its default; a test holds
 //! it to these types. Not here: what follows from a value.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use figment::{
     Figment,
@@ -64,6 +64,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Who holds which large content.
     pub directory: Directory,
+    /// A live site whose manifest is made of what visitors name.
+    pub upstream: Upstream,
 }
 
 impl Default for Config {
@@ -91,6 +93,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             directory: Directory::default(),
+            upstream: Upstream::default(),
         }
     }
 }
@@ -247,6 +250,37 @@ impl Default for Directory {
             enabled: true,
             over_bytes: 16 << 20,
             most: 1_000_000,
+        }
+    }
+}
+
+/// A live site whose manifest is made of what visitors name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Upstream {
+    /// Origins that may be fetched from; the first is the site, the others its helpers.
+    pub sites: Vec<String>,
+    /// Globs: paths that may be shared though the origin does not say `public`.
+    pub paths: Vec<String>,
+    /// Requests to them.
+    pub per_second: NonZeroU32,
+    /// Longer resources are not listed.
+    pub longest_bytes: u64,
+    /// URLs that are listed at most.
+    pub most: usize,
+    /// Whether they may be in networks that the public does not reach.
+    pub allow_private: bool,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            sites: Vec::new(),
+            paths: Vec::new(),
+            per_second: NonZeroU32::MIN.saturating_add(9),
+            longest_bytes: 256 << 20,
+            most: 10_000,
+            allow_private: false,
         }
     }
 }

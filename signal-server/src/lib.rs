@@ -37,6 +37,7 @@ pub mod socket;
 pub mod stun;
 pub mod ticket;
 pub mod tls;
+pub mod upstream;
 
 use std::{convert::Infallible, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -76,6 +77,7 @@ use crate::{
     signalling::{Known, Signalling},
     site::Site,
     tls::{BadTls, Certificate},
+    upstream::{BadUpstream, Entries, Upstream},
 };
 
 /// What a connection may have taken from a body without having sent it, in bytes. Small, so that
@@ -107,6 +109,9 @@ pub enum Unable {
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] BadTls),
+    /// A live site.
+    #[error(transparent)]
+    Upstream(#[from] BadUpstream),
     /// Half of what TLS needs.
     #[error("tls needs both a chain and a key")]
     HalfTls,
@@ -150,8 +155,6 @@ impl Server {
     pub fn open(config: Config) -> Result<Self, Unable> {
         address::show_whole(config.log_addresses);
         let access = Arc::new(ArcSwap::from_pointee(Access::new(&config, None)?));
-        let site = Site::new(&config.site).map_err(|e| Unable::Site(config.site.clone(), e))?;
-        let site = Arc::new(site);
         let access_log = match config.access_log.clone() {
             Some(path) => match AccessLog::open(&path) {
                 Ok(log) => Some(Arc::new(log)),
@@ -168,6 +171,17 @@ impl Server {
                 (folder.path().to_owned(), Some(folder))
             }
         };
+        let folder = match config.site.as_os_str().is_empty() && !config.upstream.sites.is_empty() {
+            // The site is elsewhere: nothing is served from here.
+            true => outboards.join("empty"),
+            false => config.site.clone(),
+        };
+        if folder != config.site {
+            std::fs::create_dir_all(&folder).map_err(Unable::Cache)?;
+        }
+        let site = Site::new(&folder).map_err(|e| Unable::Site(config.site.clone(), e))?;
+        let site = Arc::new(site);
+        let store = outboards.join("upstream.redb");
         let outboards = outboards.join("bao");
         std::fs::create_dir_all(&outboards).map_err(Unable::Cache)?;
 
@@ -176,9 +190,16 @@ impl Server {
             stalled: Duration::from_secs(config.timeouts.stalled_seconds),
         };
         let end = CancellationToken::new();
+        let (upstream, elsewhere) = match config.upstream.sites.is_empty() {
+            true => (None, tokio::sync::watch::channel(Entries::default()).1),
+            false => {
+                let (upstream, entries) = Upstream::open(&config.upstream, &store, end.clone())?;
+                (Some(upstream), entries)
+            }
+        };
         let hashes = config.cache.as_ref().map(|cache| cache.join("hashes.redb"));
         let root = site.root().to_owned();
-        let catalog = Catalog::open(root, listed, outboards, hashes, end.clone());
+        let catalog = Catalog::open(root, listed, outboards, hashes, elsewhere, end.clone());
         let secret = config.access.ticket_secret.as_deref();
         let (known, rules) = settings(&config)?;
         let metrics = Metrics::new();
@@ -214,12 +235,20 @@ impl Server {
         let draining = access.clone();
         let health =
             warp::path("fugitive").and(admin::health(move || draining.load().is_draining()));
+        let claims = match upstream {
+            Some(upstream) => upstream::route(upstream).boxed(),
+            None => warp::any()
+                .and_then(|| async { Err(warp::reject::not_found()) })
+                .boxed(),
+        };
         let routes = signalling::route(signalling.clone(), access.clone())
             .or(client_files::route(client))
             .unify()
             .or(catalog::route(catalog))
             .unify()
             .or(health)
+            .unify()
+            .or(claims)
             .unify()
             .or(reserved)
             .unify()

@@ -73,6 +73,11 @@ struct Serve {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<PathBuf>,
+    /// A live site instead: its manifest is made of what visitors name. Others than the first are
+    /// its helpers.
+    #[arg(long, value_name = "ORIGIN")]
+    #[serde(skip)]
+    upstream: Vec<String>,
     /// Where to listen; port 0 takes any that is free.
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,7 +117,11 @@ fn as_servers<S: Serializer>(urls: &[String], serializer: S) -> Result<S::Ok, S:
 
 impl Serve {
     fn settings(&self) -> Result<Config, BadConfig> {
-        config::read(self.config.as_deref(), &self.set, self)
+        let mut config = config::read(self.config.as_deref(), &self.set, self)?;
+        if !self.upstream.is_empty() {
+            config.upstream.sites.clone_from(&self.upstream);
+        }
+        Ok(config)
     }
 }
 

@@ -19,3 +19,4 @@ mod operation;
 mod running;
 mod signalling;
 mod static_site;
+mod upstream;

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
 };
 
 pub struct Running {
@@ -21,6 +23,8 @@ pub struct Running {
     pub folder: TempDir,
     pub server: Server,
     pub config: Config,
+    running: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
 }
 
 /// Writes a file as one that has been there for a while.
@@ -62,17 +66,32 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::open(config.clone()).unwrap();
-        tokio::spawn(server.clone().run(listener, std::future::pending()));
+        let (stop, told) = oneshot::channel();
+        let stopped = async {
+            // Only when it is said: a test's server may outlive its handle.
+            if told.await.is_err() {
+                std::future::pending().await
+            }
+        };
+        let running = tokio::spawn(server.clone().run(listener, stopped));
         Self {
             address,
             folder,
             server,
             config,
+            running,
+            stop,
         }
     }
 
     pub async fn start(files: &[(&str, &[u8])]) -> Self {
         Self::with(files, |_| {}).await
+    }
+
+    /// Ends it, and waits until it has.
+    pub async fn end(self) {
+        self.stop.send(()).unwrap();
+        self.running.await.unwrap();
     }
 
     pub fn site(&self) -> PathBuf {
