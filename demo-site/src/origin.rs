@@ -56,6 +56,8 @@ pub async fn serve(
         client: Some(client),
         cache: Some(cache),
         access_log,
+        // On one machine the origin is always nearer than another visitor.
+        spare_origin: true,
         ..Config::default()
     })?;
     if distance.is_none() {

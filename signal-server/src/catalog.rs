@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fugitive_core::content::ContentId;
+use fugitive_core::{content::ContentId, manifest::Policy};
 use notify::{
     EventKind, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode},
@@ -92,6 +92,7 @@ impl Catalog {
         outboards: PathBuf,
         hashes: Option<PathBuf>,
         elsewhere: watch::Receiver<Entries>,
+        policy: Policy,
         end: CancellationToken,
     ) -> Self {
         let (publish, shelf) = watch::channel(None);
@@ -105,7 +106,7 @@ impl Catalog {
         }
         tokio::spawn(async move {
             tokio::select! {
-                () = follow(root, scanner, elsewhere, publish) => {}
+                () = follow(root, scanner, elsewhere, policy, publish) => {}
                 () = end.cancelled() => {}
             }
         });
@@ -192,6 +193,7 @@ async fn follow(
     root: PathBuf,
     mut scanner: Scanner,
     mut elsewhere: watch::Receiver<Entries>,
+    policy: Policy,
     publish: watch::Sender<Option<Arc<Shelf>>>,
 ) {
     let changed = Arc::new(Notify::new());
@@ -214,7 +216,10 @@ async fn follow(
     };
     let begun = Instant::now();
     let mut last: Option<Found> = None;
-    let mut history = History::default();
+    let mut history = History {
+        policy,
+        editions: VecDeque::new(),
+    };
     loop {
         let scan = tokio::task::spawn_blocking(move || {
             let found = scanner.scan(SystemTime::now(), &());
@@ -283,14 +288,14 @@ struct Past {
 }
 
 /// The last few editions.
-#[derive(Default)]
 struct History {
+    policy: Policy,
     editions: VecDeque<Past>,
 }
 
 impl History {
     async fn shelve(&mut self, found: &Found) -> io::Result<Shelf> {
-        let edition = Edition::of(&found.entries)?;
+        let edition = Edition::of(&found.entries, self.policy.clone())?;
         let known = self.shards();
         let packed = tokio::task::spawn_blocking(move || {
             let shards = edition

@@ -36,6 +36,8 @@ pub struct Config {
     pub include: Vec<String>,
     /// Globs: these are never listed.
     pub exclude: Vec<String>,
+    /// Requests wait for peers up to 0.8 s, though the origin may be faster.
+    pub spare_origin: bool,
     /// Where outboards are kept; one folder for one site. Else they are made anew at each start.
     pub cache: Option<PathBuf>,
     /// What clients are told for gathering candidates.
@@ -79,6 +81,7 @@ impl Default for Config {
             client: None,
             include: Vec::new(),
             exclude: Vec::new(),
+            spare_origin: false,
             cache: None,
             ice: Vec::new(),
             turn: Turn::default(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use fugitive_core::{
     content::ContentId,
-    manifest::{Entry, Manifest, SHARD_ENTRIES, Shard, VERSION},
+    manifest::{Entry, Manifest, Policy, SHARD_ENTRIES, Shard, VERSION},
 };
 
 /// A file is closed before it grows over this, in bytes: well below what a client parses.
@@ -27,9 +27,10 @@ pub struct Edition {
 
 impl Edition {
     /// Fails only if JSON cannot hold the entries.
-    pub fn of(entries: &BTreeMap<String, Entry>) -> serde_json::Result<Self> {
+    pub fn of(entries: &BTreeMap<String, Entry>, policy: Policy) -> serde_json::Result<Self> {
         let mut manifest = Manifest {
             version: VERSION,
+            policy,
             ..Manifest::default()
         };
         let mut shards = Vec::new();
@@ -92,6 +93,10 @@ mod tests {
 
     use super::*;
 
+    fn of(entries: &BTreeMap<String, Entry>) -> Edition {
+        Edition::of(entries, Policy::default()).unwrap()
+    }
+
     fn entries(keys: impl IntoIterator<Item = String>) -> BTreeMap<String, Entry> {
         let entry = |key: &String| {
             vec![Variant {
@@ -116,19 +121,18 @@ mod tests {
 
     #[test]
     fn small_site_has_no_shards_and_an_empty_one_has_an_index() {
-        let edition = Edition::of(&gallery(2, 256)).unwrap();
+        let edition = of(&gallery(2, 256));
         assert!(edition.shards.is_empty());
         let index: Manifest = serde_json::from_slice(&edition.index).unwrap();
         assert_eq!(index.entries.len(), 512);
-        let empty: Manifest =
-            serde_json::from_slice(&Edition::of(&BTreeMap::new()).unwrap().index).unwrap();
+        let empty: Manifest = serde_json::from_slice(&of(&BTreeMap::new()).index).unwrap();
         assert_eq!(empty.check(), Ok(()));
     }
 
     #[test]
     fn every_key_is_in_the_shard_that_the_index_says() {
         let all = gallery(7, 200);
-        let edition = Edition::of(&all).unwrap();
+        let edition = of(&all);
         let index: Manifest = serde_json::from_slice(&edition.index).unwrap();
         assert_eq!(index.check(), Ok(()));
         assert!(index.entries.is_empty());
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn images_of_one_folder_lie_in_one_shard_and_a_new_one_changes_only_that() {
         let mut all = gallery(10, 200);
-        let before = Edition::of(&all).unwrap();
+        let before = of(&all);
         let index: Manifest = serde_json::from_slice(&before.index).unwrap();
         for folder in 0..10 {
             let shard = |i: u32| {
@@ -161,7 +165,7 @@ mod tests {
             assert_eq!(shard(0), shard(199));
         }
         all.extend(entries(["/g004/new.png".to_owned()]));
-        let after = Edition::of(&all).unwrap();
+        let after = of(&all);
         let kept = after.shards.iter().filter(|s| before.shards.contains(s));
         assert_eq!(kept.count(), before.shards.len() - 1);
     }
@@ -169,7 +173,7 @@ mod tests {
     #[test]
     fn long_names_do_not_make_a_file_that_no_client_parses() {
         let long = "%C3%BC".repeat(1000);
-        let edition = Edition::of(&entries((0..500).map(|i| format!("/{i:03}{long}")))).unwrap();
+        let edition = of(&entries((0..500).map(|i| format!("/{i:03}{long}"))));
         assert!(edition.shards.len() > 1);
         assert!(
             edition

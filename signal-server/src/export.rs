@@ -8,6 +8,8 @@ use std::{
     time::SystemTime,
 };
 
+use fugitive_core::manifest::Policy;
+
 use crate::{
     edition::Edition,
     hashes,
@@ -28,7 +30,12 @@ pub struct Written {
 /// Writes `fugitive/manifest.json`, `fugitive/shard/` and `fugitive/bao/` into the site, and removes
 /// what an earlier run left there and nobody needs any more. Files that the run before hashed, whose
 /// hashes are in the user's cache, are not read again.
-pub fn write(site: &Path, rules: Rules, progress: &dyn Progress) -> io::Result<Written> {
+pub fn write(
+    site: &Path,
+    rules: Rules,
+    policy: Policy,
+    progress: &dyn Progress,
+) -> io::Result<Written> {
     let root = fs::canonicalize(site)?;
     let out = root.join("fugitive");
     let (shards, outboards) = (out.join("shard"), out.join("bao"));
@@ -39,7 +46,7 @@ pub fn write(site: &Path, rules: Rules, progress: &dyn Progress) -> io::Result<W
         scanner = scanner.remember(&hashes);
     }
     let found = scanner.scan(SystemTime::now(), progress)?;
-    let edition = Edition::of(&found.entries)?;
+    let edition = Edition::of(&found.entries, policy)?;
     // The index last: it must never name what is not there yet.
     for (id, bytes) in &edition.shards {
         replace(&shards.join(format!("{id}.json")), bytes)?;

@@ -42,6 +42,7 @@ pub mod upstream;
 use std::{convert::Infallible, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use fugitive_core::manifest::Policy;
 use hyper::service::{Service, service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -199,7 +200,12 @@ impl Server {
         };
         let hashes = config.cache.as_ref().map(|cache| cache.join("hashes.redb"));
         let root = site.root().to_owned();
-        let catalog = Catalog::open(root, listed, outboards, hashes, elsewhere, end.clone());
+        let policy = Policy {
+            spare_origin: config.spare_origin,
+            ..Policy::default()
+        };
+        let ending = end.clone();
+        let catalog = Catalog::open(root, listed, outboards, hashes, elsewhere, policy, ending);
         let secret = config.access.ticket_secret.as_deref();
         let (known, rules) = settings(&config)?;
         let metrics = Metrics::new();

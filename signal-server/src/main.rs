@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use fugitive_core::manifest::Policy;
 use fugitive_server::{
     Config, Server,
     client_files::ClientFiles,
@@ -136,6 +137,10 @@ struct Listed {
     #[arg(long, value_name = "GLOB")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     exclude: Vec<String>,
+    /// Have requests wait for peers up to 0.8 s, though the origin may be faster.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    spare_origin: bool,
 }
 
 struct Bar(ProgressBar);
@@ -184,7 +189,11 @@ fn main() -> anyhow::Result<()> {
             let rules = Rules::new(&listed.include, &listed.exclude)?;
             let style = "{bar:40} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}";
             let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(style)?);
-            let written = export::write(&dir, rules, &Bar(bar.clone()))
+            let policy = Policy {
+                spare_origin: listed.spare_origin,
+                ..Policy::default()
+            };
+            let written = export::write(&dir, rules, policy, &Bar(bar.clone()))
                 .with_context(|| format!("cannot write the manifest of {}", dir.display()))?;
             bar.finish();
             eprintln!(

@@ -611,8 +611,7 @@ async fn cached(url: &str, accept: &str) -> Result<Option<Vec<u8>>, JsValue> {
 
 /// Whether peers can be asked now; waits as long as it is worth for a bridge that is coming.
 pub async fn peers_ready(state: &Rc<State>) -> bool {
-    let max_wait = state.catalogue.policy().max_wait_ms;
-    if max_wait == 0 {
+    if state.catalogue.policy().max_wait_ms == 0 {
         return false;
     }
     state.reach_bridge().await;
@@ -622,7 +621,7 @@ pub async fn peers_ready(state: &Rc<State>) -> bool {
             Peers::None => return false,
             Peers::Unknown | Peers::Coming => {}
         }
-        let left = state.patience_left(max_wait);
+        let left = state.patience_left();
         if left <= 0.0 {
             log::debug(&["peers are not waited for any longer"]);
             return false;

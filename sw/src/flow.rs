@@ -124,12 +124,13 @@ async fn from_peers(
         .link
         .want(resource.id, resource.len, bytes, start + AHEAD);
     asked.set(true);
-    let max_wait = state.catalogue.policy().max_wait_ms;
-    let deadline = state.pace.borrow().deadline(resource.len, max_wait);
+    let policy = state.catalogue.policy();
+    let deadline = state.pace.borrow().deadline(resource.len, &policy);
     let on_time = loop {
         let timeout = TimeoutFuture::new(deadline as u32);
         match select(pin!(want.next()), timeout).await {
             // Nobody is known to have it: whoever is first has won.
+            Either::Left((Piece::Unsure, _)) if policy.spare_origin => continue,
             Either::Left((Piece::Unsure, _)) => break None,
             Either::Left((piece, _)) => break Some(piece),
             Either::Right(_) => {}
@@ -137,7 +138,7 @@ async fn from_peers(
         // Peers who are busy with what the page wanted before this are not late, up to a point.
         let now = origin::clock();
         let are_busy = now - state.link.bytes_at() < deadline;
-        if !are_busy || now - asked_at + deadline > f64::from(max_wait) {
+        if !are_busy || now - asked_at + deadline > f64::from(policy.max_wait_ms) {
             break None;
         }
     };

@@ -256,6 +256,10 @@ impl State {
     }
 
     fn tell_origin(&self) {
+        // What is to be spared is nobody's rival.
+        if self.catalogue.policy().spare_origin {
+            return;
+        }
         if let Some((first_byte, rate)) = self.pace.borrow().expects() {
             self.link.say(&ToBridge::Origin {
                 first_byte: first_byte as u32,
@@ -270,11 +274,11 @@ impl State {
     }
 
     /// How much longer a request waits for a bridge that is coming, in milliseconds.
-    pub fn patience_left(&self, max_wait: u32) -> f64 {
+    pub fn patience_left(&self) -> f64 {
         let now = origin::clock();
         let since = self.waiting_since.get().unwrap_or(now);
         self.waiting_since.set(Some(since));
-        let patience = self.pace.borrow().patience(max_wait);
+        let patience = self.pace.borrow().patience(&self.catalogue.policy());
         let left = since + patience - now;
         if left <= 0.0 && patience > 0.0 && !self.missed.replace(true) {
             self.pace.borrow_mut().peers_did_not_come();

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::manifest::Policy;
+
 /// Before anything is known, in milliseconds.
 const FIRST_DEADLINE: f64 = 300.0;
 /// Below this a busy moment of the machine would count as a peer's lateness.
@@ -123,39 +125,38 @@ impl Pace {
     ///
     /// For a large resource the last byte matters, not the first: it may wait as long as the policy
     /// allows.
-    pub fn deadline(&self, len: u64, max_wait: u32) -> f64 {
+    pub fn deadline(&self, len: u64, policy: &Policy) -> f64 {
+        let max_wait = f64::from(policy.max_wait_ms);
         if len > LARGE {
-            return f64::from(max_wait);
+            return max_wait;
         }
-        let wait = match (self.peer.bound(0.5), self.origin.mean()) {
+        let origin = self.origin.mean().filter(|_| !policy.spare_origin);
+        let wait = match (self.peer.bound(0.5), origin) {
             (Some(peer), Some(origin)) => peer.max(NOISE).min(origin.max(MIN_DEADLINE)),
             (None, Some(origin)) => FIRST_DEADLINE.min(origin.max(MIN_DEADLINE)),
             (Some(_), None) => self.peer.bound(4.0).unwrap_or_default().max(MIN_DEADLINE),
             (None, None) => FIRST_DEADLINE,
         };
-        wait.min(f64::from(max_wait))
+        wait.min(max_wait)
     }
 
     /// How long after its first request a page's requests wait for the bridge, in milliseconds.
-    pub fn patience(&self, max_wait: u32) -> f64 {
+    pub fn patience(&self, policy: &Policy) -> f64 {
         if !self.had_peers || self.misses >= MAX_MISSES {
             return 0.0;
         }
         // Whoever waits for a bridge that comes later than the origin answers has lost.
         let first = self.bridge.mean().unwrap_or(FIRST_PATIENCE);
         let peers = first + self.peer.mean().unwrap_or_default();
-        if self
-            .origin
-            .mean()
-            .is_some_and(|origin| peers > origin + NOISE)
-        {
+        let is_late = |origin| peers > origin + NOISE;
+        if !policy.spare_origin && self.origin.mean().is_some_and(is_late) {
             return 0.0;
         }
         self.bridge
             .bound(4.0)
             .unwrap_or(FIRST_PATIENCE)
             .max(FIRST_PATIENCE)
-            .min(f64::from(max_wait))
+            .min(f64::from(policy.max_wait_ms))
     }
 }
 
@@ -163,27 +164,34 @@ impl Pace {
 mod tests {
     use super::*;
 
+    fn at_most(max_wait_ms: u32) -> Policy {
+        Policy {
+            max_wait_ms,
+            ..Policy::default()
+        }
+    }
+
     #[test]
     fn deadline_follows_what_peers_need_within_its_bounds() {
         let mut pace = Pace::default();
-        assert_eq!(pace.deadline(1, 600), FIRST_DEADLINE);
-        assert_eq!(pace.deadline(9 << 20, 600), 600.0);
+        assert_eq!(pace.deadline(1, &at_most(600)), FIRST_DEADLINE);
+        assert_eq!(pace.deadline(9 << 20, &at_most(600)), 600.0);
         for _ in 0..50 {
             pace.peer_answered(10.0);
         }
-        assert_eq!(pace.deadline(1, 600), MIN_DEADLINE);
+        assert_eq!(pace.deadline(1, &at_most(600)), MIN_DEADLINE);
         for _ in 0..50 {
             pace.peer_answered(2_000.0);
         }
-        assert_eq!(pace.deadline(1, 600), 600.0);
+        assert_eq!(pace.deadline(1, &at_most(600)), 600.0);
     }
 
     #[test]
     fn visitor_who_never_had_peers_waits_for_none() {
         let mut pace = Pace::default();
-        assert_eq!(pace.patience(800), 0.0);
+        assert_eq!(pace.patience(&at_most(800)), 0.0);
         pace.peers_are_here();
-        assert!(pace.patience(800) > 0.0);
+        assert!(pace.patience(&at_most(800)) > 0.0);
     }
 
     #[test]
@@ -191,19 +199,37 @@ mod tests {
         let mut pace = Pace::default();
         pace.peers_came(120.0);
         for _ in 0..MAX_MISSES {
-            assert!(pace.patience(800) > 0.0);
+            assert!(pace.patience(&at_most(800)) > 0.0);
             pace.peers_did_not_come();
         }
-        assert_eq!(pace.patience(800), 0.0);
+        assert_eq!(pace.patience(&at_most(800)), 0.0);
         pace.peers_are_here();
-        assert!(pace.patience(800) > 0.0);
+        assert!(pace.patience(&at_most(800)) > 0.0);
     }
 
     #[test]
     fn policy_bounds_every_wait() {
         let mut pace = Pace::default();
         pace.peers_came(4_000.0);
-        assert_eq!(pace.patience(200), 200.0);
-        assert_eq!(pace.deadline(1, 0), 0.0);
+        assert_eq!(pace.patience(&at_most(200)), 200.0);
+        assert_eq!(pace.deadline(1, &at_most(0)), 0.0);
+    }
+
+    #[test]
+    fn near_origin_is_not_kept_waiting_for_unless_it_is_to_be_spared() {
+        let mut pace = Pace::default();
+        pace.peers_came(200.0);
+        for _ in 0..50 {
+            pace.origin_answered(5.0);
+            pace.peer_answered(40.0);
+        }
+        let spared = Policy {
+            spare_origin: true,
+            ..Policy::default()
+        };
+        assert_eq!(pace.patience(&Policy::default()), 0.0);
+        assert!(pace.patience(&spared) > 200.0);
+        assert!(pace.deadline(1, &Policy::default()) < MIN_DEADLINE);
+        assert_eq!(pace.deadline(1, &spared), MIN_DEADLINE);
     }
 }

@@ -55,6 +55,9 @@ pub struct Policy {
     pub enabled: bool,
     /// The longest that a request waits for peers before the origin is asked, in milliseconds.
     pub max_wait_ms: u32,
+    /// Requests wait for peers as long as that, though the origin may be faster: for who pays for
+    /// its line. Else peers are waited for where they are expected to be no later.
+    pub spare_origin: bool,
 }
 
 impl Default for Policy {
@@ -62,6 +65,7 @@ impl Default for Policy {
         Self {
             enabled: true,
             max_wait_ms: 800,
+            spare_origin: false,
         }
     }
 }

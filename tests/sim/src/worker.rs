@@ -6,6 +6,7 @@ use std::ops::Range;
 use fugitive_core::{
     content::{GROUP, GROUPS_PER_BLOCK, group_count},
     engine::{FailReason, Input},
+    manifest::Policy,
     port::WantId,
 };
 use rand::SeedableRng;
@@ -229,7 +230,7 @@ impl World<'_> {
     /// Finds a source for the next byte.
     fn open(&mut self, at: At, number: u32) {
         let (now, max_wait) = (self.clock.now(), self.workload.browser.max_wait_ms);
-        let patience = self.visitors[at.who].pace.patience(max_wait);
+        let patience = self.visitors[at.who].pace.patience(&at_most(max_wait));
         let Some(page) = self.page(at) else { return };
         let since = now - *page.first_request.get_or_insert(now);
         let peers = page.peers;
@@ -280,7 +281,7 @@ impl World<'_> {
             return;
         };
         if request.fetch.is_none() {
-            let deadline = self.visitors[at.who].pace.deadline(len, max_wait);
+            let deadline = self.visitors[at.who].pace.deadline(len, &at_most(max_wait));
             self.set_timer(at, number, (deadline * 1e3) as Time);
         }
         let id = self.site.content(content).id();
@@ -358,7 +359,7 @@ impl World<'_> {
             }
             From::Race => {
                 let (asked_at, len) = (request.asked_at, request.len);
-                let deadline = self.visitors[at.who].pace.deadline(len, max_wait);
+                let deadline = self.visitors[at.who].pace.deadline(len, &at_most(max_wait));
                 let deadline = (deadline * 1e3) as Time;
                 let are_busy = bytes_at.is_some_and(|at| now - at < deadline);
                 let most = Time::from(max_wait) * 1_000;
@@ -807,6 +808,14 @@ fn merge(runs: &mut Vec<(u32, u32)>) {
         }
     }
     *runs = merged;
+}
+
+/// The site's word on waiting.
+fn at_most(max_wait_ms: u32) -> Policy {
+    Policy {
+        max_wait_ms,
+        ..Policy::default()
+    }
 }
 
 #[cfg(test)]
