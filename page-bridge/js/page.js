@@ -53,7 +53,9 @@ export function adopt() {
  * is named, or what the page itself says comes next.
  */
 export function prefetch(urls = next()) {
-  if (navigator.connection?.saveData) return;
+  // What may never be looked at is not worth anybody's data plan.
+  const { saveData, type } = navigator.connection ?? {};
+  if (saveData || type === "cellular") return;
   const here = [...urls]
     .map((url) => new URL(url, location).href.split("#")[0])
     .filter((url) => url.startsWith(location.origin + "/"));

@@ -45,6 +45,21 @@ const RECORD: &str = r"
 })();
 ";
 
+/// A promise of what the store says it holds.
+const CONTENTS: &str = r"new Promise((done, failed) => {
+  const opening = indexedDB.open('fugitive');
+  opening.onerror = failed;
+  opening.onsuccess = () => {
+    const database = opening.result;
+    const all = database.transaction('contents').objectStore('contents').getAll();
+    all.onerror = failed;
+    all.onsuccess = () => {
+      database.close();
+      done(all.result);
+    };
+  };
+})";
+
 /// A chromedriver process; ends with this value.
 pub struct Driver {
     process: Child,
@@ -181,21 +196,9 @@ impl Visitor {
         self.until(&format!(
             // To open a database that is not there would make an empty one.
             "(await indexedDB.databases()).some(({{ name }}) => name === 'fugitive') &&
-             await new Promise((done, failed) => {{
-               const opening = indexedDB.open('fugitive');
-               opening.onerror = failed;
-               opening.onsuccess = () => {{
-                 const database = opening.result;
-                 const all = database.transaction('contents').objectStore('contents').getAll();
-                 all.onerror = failed;
-                 all.onsuccess = () => {{
-                   database.close();
-                   const held = ({{ len, groups, shared }}) => shared && groups.length === 1 &&
-                     groups[0][0] === 0 && groups[0][1] === Math.max(1, Math.ceil(len / 16384));
-                   done(all.result.filter(held).length >= {count});
-                 }};
-               }};
-             }})"
+             (await {CONTENTS}).filter(({{ len, groups, shared }}) => shared && groups.length === 1 &&
+               groups[0][0] === 0 && groups[0][1] === Math.max(1, Math.ceil(len / 16384))
+             ).length >= {count}"
         ))
         .await
     }
@@ -227,19 +230,8 @@ impl Visitor {
     /// The runs of groups that the store holds of the content of this length.
     pub async fn runs(&self, len: u64) -> Result<Vec<(u64, u64)>> {
         self.eval(&format!(
-            "new Promise((done, failed) => {{
-               const opening = indexedDB.open('fugitive');
-               opening.onerror = failed;
-               opening.onsuccess = () => {{
-                 const database = opening.result;
-                 const all = database.transaction('contents').objectStore('contents').getAll();
-                 all.onerror = failed;
-                 all.onsuccess = () => {{
-                   database.close();
-                   done(all.result.find((content) => Number(content.len) === {len})?.groups ?? []);
-                 }};
-               }};
-             }})"
+            "{CONTENTS}.then((contents) =>
+               contents.find((content) => Number(content.len) === {len})?.groups ?? [])"
         ))
         .await
     }

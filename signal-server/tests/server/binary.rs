@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -47,7 +47,7 @@ fn serve_says_when_it_is_ready_and_ends_when_told() {
         .strip_suffix('/')
         .unwrap();
     // A client that stays connected does not hold up the end.
-    let _idle = std::net::TcpStream::connect(address).unwrap();
+    let _idle = std::net::TcpStream::connect(&address).unwrap();
     let told = Instant::now();
     let id = server.id().to_string();
     Command::new("kill").arg(id).status().unwrap();
@@ -117,6 +117,16 @@ fn manifest_is_written_for_another_server_and_what_is_stale_goes() {
     assert_eq!(left.len(), 1, "only the file that is not ours");
 }
 
+/// Where a server that was just started says it listens.
+fn ready(server: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let address = line.trim().trim_start_matches("ready http://");
+    address.trim_end_matches('/').to_owned()
+}
+
 #[test]
 fn access_log_and_options_are_taken() {
     let folder = tempfile::tempdir().unwrap();
@@ -133,15 +143,8 @@ fn access_log_and_options_are_taken() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let address = line
-        .trim()
-        .trim_start_matches("ready http://")
-        .trim_end_matches('/');
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let address = ready(&mut server);
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
     let request = "GET /a.png HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
     stream.read_to_end(&mut Vec::new()).unwrap();
@@ -192,15 +195,7 @@ fn hang_up_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let address = line
-        .trim()
-        .trim_start_matches("ready http://")
-        .trim_end_matches('/')
-        .to_owned();
+    let address = ready(&mut server);
     let knock = || {
         let mut stream = std::net::TcpStream::connect(&address).unwrap();
         let request = "GET /fugitive/signal HTTP/1.1\r\nhost: x\r\norigin: https://b\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
