@@ -47,7 +47,7 @@ fn serve_says_when_it_is_ready_and_ends_when_told() {
         .strip_suffix('/')
         .unwrap();
     // A client that stays connected does not hold up the end.
-    let _idle = std::net::TcpStream::connect(&address).unwrap();
+    let _idle = std::net::TcpStream::connect(address).unwrap();
     let told = Instant::now();
     let id = server.id().to_string();
     Command::new("kill").arg(id).status().unwrap();
