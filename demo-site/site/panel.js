@@ -85,8 +85,8 @@ const draw = () => {
     }
     const peers = stats?.peers ?? 0;
     panel.toggleAttribute("data-peers", peers > 0);
-    title.textContent = peers === 1 ? "1 peer connected" : `${peers} peers connected`;
-    saved.textContent = total ? `${Math.round(100 - (100 * (stats.network?.bytes ?? 0)) / total)} % not from the origin` : "";
+    title.textContent = peers === 1 ? "1 peer" : `${peers} peers`;
+    saved.textContent = total ? `origin spared ${Math.round(100 - (100 * (stats.network?.bytes ?? 0)) / total)} %` : "";
     list.replaceChildren(
       ...[...seen.values()].reverse().map(({ url, source, bytes, ms }) => {
         const row = element("li");
