@@ -110,6 +110,7 @@ const begin = () => {
   draw();
 };
 
-// `fugitive.js` is async: it may come before or after this script, at the latest with the page.
-if (window.fugitive || document.readyState === "complete") begin();
-else addEventListener("load", begin);
+// `fugitive.js` is async: where it comes after this script, waiting for the page would miss what was
+// served until then.
+if (window.fugitive) begin();
+else document.querySelector('script[src="/fugitive.js"]')?.addEventListener("load", begin);
