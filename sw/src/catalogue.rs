@@ -84,8 +84,13 @@ impl Catalogue {
 
     /// What the site asks of its visitors' clients.
     pub fn policy(&self) -> Policy {
+        self.stated_policy().unwrap_or_default()
+    }
+
+    /// The same, or nothing while no manifest was read.
+    pub fn stated_policy(&self) -> Option<Policy> {
         let index = self.index.borrow();
-        index.as_ref().map(|m| m.policy.clone()).unwrap_or_default()
+        index.as_ref().map(|m| m.policy.clone())
     }
 
     /// Whether what [`Catalogue::find`] says is recent enough to prove freshness.

@@ -256,8 +256,9 @@ impl State {
     }
 
     fn tell_origin(&self) {
-        // What is to be spared is nobody's rival.
-        if self.catalogue.policy().spare_origin {
+        // What is to be spared is nobody's rival; whether it is, a manifest must have said.
+        let policy = self.catalogue.stated_policy();
+        if policy.is_none_or(|policy| policy.spare_origin) {
             return;
         }
         if let Some((first_byte, rate)) = self.pace.borrow().expects() {

@@ -72,14 +72,26 @@ impl Faults {
 }
 
 impl Origin {
-    /// Serves a site.
+    /// Serves a site whose requests wait for peers, as the policy allows, though an origin on the same
+    /// machine is always the nearest: what is asked of peers must not hang on which is faster today.
     pub async fn start(site: &Site) -> Result<Self> {
+        Self::with_policy(site, true).await
+    }
+
+    /// Serves a site with the default policy, by which no request waits for a peer that is expected to
+    /// be later than the origin.
+    pub async fn unspared(site: &Site) -> Result<Self> {
+        Self::with_policy(site, false).await
+    }
+
+    async fn with_policy(site: &Site, spare_origin: bool) -> Result<Self> {
         let folder = TempDir::new()?;
         let log = folder.path().join("access.log");
         fs::write(&log, "")?;
         let config = Config {
             site: site.folder().to_owned(),
             access_log: Some(log.clone()),
+            spare_origin,
             client: Some(PathBuf::from(concat!(
                 env!("CARGO_MANIFEST_DIR"),
                 "/../target/client"

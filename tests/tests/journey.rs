@@ -71,6 +71,33 @@ async fn second_visitors_images_come_from_the_first_visitors_browser() -> Result
     control.quit().await
 }
 
+/// With the default policy the nearest wins, which here may be the origin; what is shown is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn default_policy_shows_the_same_wherever_it_comes_from() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::unspared(&site).await?;
+    let first = holder(&driver, &origin).await?;
+    let second = newcomer(&driver, &origin).await?;
+    second.goto(&origin.url("/again.html")).await?;
+    assert_eq!(second.until_images().await? as usize, IMAGES);
+    let control = Visitor::new(&driver).await?;
+    control.goto(&origin.url("/?fugitive=off")).await?;
+    control.until_images().await?;
+    for n in 0..IMAGES {
+        let selector = format!("#i{n}");
+        assert_eq!(
+            second.pixels(&selector).await?,
+            control.pixels(&selector).await?
+        );
+        let served = second.served(&format!("/image{n}.jpg")).await?;
+        let len = std::fs::metadata(site.path(&format!("image{n}.jpg")))?.len();
+        assert_eq!(served.iter().map(|(_, bytes)| bytes).sum::<u64>(), len);
+    }
+    first.quit().await?;
+    second.quit().await?;
+    control.quit().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn images_of_the_first_page_are_adopted_without_a_second_download() -> Result<()> {
     let (site, driver) = (Site::new()?, Driver::start()?);

@@ -36,8 +36,8 @@ pub async fn lighthouse() -> Result<()> {
         }
     }
     ensure!(removed > 0, "no page has the line");
-    let with = Origin::start(&with).await?;
-    let without = Origin::start(&without).await?;
+    let with = Origin::unspared(&with).await?;
+    let without = Origin::unspared(&without).await?;
 
     let mut pages = BTreeMap::new();
     for page in PAGES {
