@@ -5,12 +5,12 @@
 // host (Rust, `Host`) runs; where a worker cannot have data channels the host runs in the window.
 
 import init, { Bridge, Host } from "./fugitive_bridge.js";
-import { adopt, prefetch } from "./page.js";
+import { adopt, expect, prefetch } from "./page.js";
 
 export { get, prefetch, stats } from "./page.js";
 
 const WASM = new URL("__BRIDGE_WASM__", import.meta.url);
-/** What comes next is fetched when the bridge has been there for this long, in milliseconds. */
+/** What comes next is fetched when the page has been there for this long, in milliseconds. */
 const PREFETCH_AFTER = 3_000;
 const UP = "up";
 const STOP = "stop";
@@ -48,6 +48,7 @@ export function start(settings, isFirst) {
   let shown;
   const show = () => {
     const life = (shown = new AbortController());
+    look(life.signal);
     live(settings, life).catch((error) => {
       if (!life.signal.aborted) warn("no bridge", error);
       life.abort();
@@ -57,6 +58,15 @@ export function start(settings, isFirst) {
   addEventListener("pagehide", () => shown.abort());
   addEventListener("pageshow", (event) => event.persisted && show());
   show();
+}
+
+/** What the page shows is told of at once; what it may show next is fetched when it has that. */
+function look(ended) {
+  const idle = (what) => (globalThis.requestIdleCallback ?? setTimeout)(() => ended.aborted || what());
+  expect();
+  addEventListener("load", expect, { once: true, signal: ended });
+  const after = setTimeout(idle, PREFETCH_AFTER, prefetch);
+  ended.addEventListener("abort", () => clearTimeout(after));
 }
 
 async function live(settings, life) {
@@ -111,10 +121,6 @@ async function live(settings, life) {
   const hearWorker = ({ data, ports }) => {
     if (data?.fugitive === "port" && ports[0]) bridge.port(ports[0]);
   };
-  // When the page has what it shows, what it may show next.
-  const idle = () => (globalThis.requestIdleCallback ?? setTimeout)(() => ended.aborted || prefetch());
-  const after = setTimeout(idle, PREFETCH_AFTER);
-  ended.addEventListener("abort", () => clearTimeout(after));
   serviceWorker.addEventListener("controllerchange", offer, { signal: ended });
   serviceWorker.addEventListener("message", hearWorker, { signal: ended });
   offer();

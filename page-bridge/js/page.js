@@ -44,8 +44,19 @@ export function adopt() {
     .filter(({ initiatorType }) => /^(img|image|css)$/.test(initiatorType))
     .map(({ name }) => name);
   for (const image of document.images) if (image.complete) urls.push(image.currentSrc);
-  const here = urls.filter((url) => url.startsWith(location.origin + "/"));
-  serviceWorker.controller?.postMessage({ fugitive: "adopt", urls: [...new Set(here)] });
+  serviceWorker.controller?.postMessage({ fugitive: "adopt", urls: ours(urls) });
+}
+
+/** Tells the worker which page this is and what it shows, or will: peers are asked for it in advance. */
+export function expect() {
+  const here = ours([...document.images].map(({ currentSrc, src }) => currentSrc || src));
+  serviceWorker.controller?.postMessage({ fugitive: "expect", page: location.pathname, urls: here });
+}
+
+/** Of these URLs those that are this site's, each once. */
+function ours(urls) {
+  const full = urls.filter(Boolean).map((url) => new URL(url, location).href.split("#")[0]);
+  return [...new Set(full)].filter((url) => url.startsWith(location.origin + "/"));
 }
 
 /**
@@ -56,16 +67,13 @@ export function prefetch(urls = next()) {
   // What may never be looked at is not worth anybody's data plan.
   const { saveData, type } = navigator.connection ?? {};
   if (saveData || type === "cellular") return;
-  const here = [...urls]
-    .map((url) => new URL(url, location).href.split("#")[0])
-    .filter((url) => url.startsWith(location.origin + "/"));
-  if (!here.length) return;
-  serviceWorker.controller?.postMessage({ fugitive: "prefetch", urls: [...new Set(here)] });
+  const here = ours([...urls]);
+  if (here.length) serviceWorker.controller?.postMessage({ fugitive: "prefetch", urls: here });
 }
 
 /** Links to what comes next, and images that were not scrolled to yet. */
 function next() {
   const links = document.querySelectorAll("link[rel~=next], link[rel~=prefetch]");
   const below = [...document.images].filter((image) => image.loading === "lazy" && !image.complete);
-  return [...[...links].map(({ href }) => href), ...below.map(({ src }) => src)].filter(Boolean);
+  return [...[...links].map(({ href }) => href), ...below.map(({ src }) => src)];
 }

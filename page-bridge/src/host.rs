@@ -77,8 +77,10 @@ struct Running {
     channels: RefCell<Vec<Channel>>,
     ports: Ports,
     serve: Serve,
-    /// The page, as peers who are on it know it.
-    page: u64,
+    /// Of the window.
+    own_page: String,
+    /// The page that is looked at.
+    page: RefCell<String>,
     /// What ports were last told of peers.
     peers: Cell<(u32, bool)>,
     alarm: RefCell<Option<(u64, Timeout)>>,
@@ -107,9 +109,9 @@ impl Running {
             ..Config::default()
         };
         let want = config.target_peers as u16;
-        let hash = ContentId::of(page.as_bytes()).0;
         let this = Rc::new(Self {
-            page: u64::from_le_bytes(hash.first_chunk().copied().unwrap_or_default()),
+            own_page: page.clone(),
+            page: RefCell::new(page.clone()),
             engine: RefCell::new(Engine::new(config, now())),
             window,
             signalling: RefCell::default(),
@@ -136,10 +138,7 @@ impl Running {
         let measured = move || weak.upgrade().map_or_else(Vec::new, |this| this.measured());
         let signalling = Signalling::join(joining, told, measured);
         this.signalling.replace(Some(signalling));
-        this.tell(Input::Context {
-            page: this.page,
-            ids: Vec::new(),
-        });
+        this.context(None, Vec::new());
         let serving = this.clone();
         spawn_local(async move {
             for content in serving.serve.holdings().await {
@@ -469,6 +468,11 @@ impl Running {
                 id, ticket, ice, ..
             } => {
                 let me = id.as_str().into();
+                // It joined as the window's page, now or again.
+                let page = self.page.borrow().clone();
+                if page != self.own_page {
+                    self.say_to_server(&ToServer::Page { page });
+                }
                 self.say(&ToWindow::Joined {
                     me: id,
                     ticket,
@@ -550,10 +554,10 @@ impl Running {
                 let want = self.ports.number(port, want);
                 self.handle(Input::Prefetch { want, id, len });
             }
-            ToBridge::Context { ids } => self.handle(Input::Context {
-                page: self.page,
-                ids,
-            }),
+            ToBridge::Context { ids, page } => {
+                self.context(page, ids);
+                self.carry_out();
+            }
             ToBridge::Origin { first_byte, rate } => {
                 self.handle(Input::Origin { first_byte, rate });
             }
@@ -573,6 +577,19 @@ impl Running {
             }
             ToBridge::Dropped { id } => self.handle(Input::Dropped { id }),
         }
+    }
+
+    /// What a page shows: that of the window, or another in whose place it holds the swarm.
+    fn context(&self, page: Option<String>, ids: Vec<ContentId>) {
+        let page = page.unwrap_or_else(|| self.own_page.clone());
+        // As peers who are on it know it.
+        let hash = ContentId::of(page.as_bytes()).0;
+        let hash = u64::from_le_bytes(hash.first_chunk().copied().unwrap_or_default());
+        if *self.page.borrow() != page {
+            self.page.replace(page.clone());
+            self.say_to_server(&ToServer::Page { page });
+        }
+        self.tell(Input::Context { page: hash, ids });
     }
 
     /// How far peers are, for the server to pair by.

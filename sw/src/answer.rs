@@ -30,11 +30,7 @@ use crate::{
 };
 
 /// The longest resource that is adopted or kept whole, in bytes.
-const WHOLE: u64 = 16 << 20;
-/// Resources of one prefetch.
-const MAX_PREFETCH: usize = 64;
-/// What Chromium's images accept; used for adoption until an image's own header was seen.
-const ACCEPT: &str = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
+pub const WHOLE: u64 = 16 << 20;
 
 /// One request as it came.
 pub struct Asking {
@@ -119,7 +115,7 @@ pub struct Head {
 }
 
 impl Head {
-    fn listed(url: &str, variant: &Variant) -> Self {
+    pub fn listed(url: &str, variant: &Variant) -> Self {
         let headers = [
             ("content-type", Some(&variant.mime)),
             ("cache-control", variant.cache.as_ref()),
@@ -520,93 +516,6 @@ fn unsatisfiable(asking: &Asking, len: u64) -> Result<Response, JsValue> {
     init.set_status_text("Range Not Satisfiable");
     init.set_headers(&headers);
     Response::new_with_opt_str_and_init(None, &init)
-}
-
-/// Takes images that a page loaded before we were in control out of the browser's HTTP cache, one at
-/// a time; what is not there any more is not fetched.
-pub async fn adopt(state: &Rc<State>, urls: impl Iterator<Item = String>) {
-    let Some(store) = state.store().await else {
-        return;
-    };
-    let now = origin::clock();
-    state
-        .catalogue
-        .refresh(Some(store.clone()), now, false)
-        .await;
-    for url in urls {
-        let accept = state.accept.borrow().clone();
-        let accept = if accept.is_empty() { ACCEPT } else { &accept };
-        let Listed::As(variant) = state.catalogue.find(&url, Some(accept)) else {
-            continue;
-        };
-        let has = store.content(&variant.id).await;
-        if variant.len > WHOLE || has.is_ok_and(|has| has.is_some_and(|has| has.is_complete())) {
-            continue;
-        }
-        match cached(&url, accept).await {
-            Ok(Some(bytes)) if ContentId::of(&bytes) == variant.id => {
-                let head = Head::listed(&url, &variant);
-                writer::put_whole(state, head.resource, &bytes).await;
-            }
-            Ok(Some(_)) => log::debug(&["not adopted, another version is cached: ", &url]),
-            Ok(None) => {}
-            Err(error) => log::debug(&["not adopted: ", &url, ": ", &log::reason(&error)]),
-        }
-    }
-}
-
-/// Has peers send what the page may want next, one after the other, into the store. Whatever can't be
-/// had from peers is left.
-pub async fn prefetch(state: &Rc<State>, urls: impl Iterator<Item = String>) {
-    let Some(store) = state.store().await else {
-        return;
-    };
-    if !peers_ready(state).await {
-        return;
-    }
-    let accept = state.accept.borrow().clone();
-    let accept = if accept.is_empty() { ACCEPT } else { &accept };
-    for url in urls.take(MAX_PREFETCH) {
-        let Listed::As(variant) = state.catalogue.find(&url, Some(accept)) else {
-            continue;
-        };
-        let has = store.content(&variant.id).await;
-        if variant.len > WHOLE || has.is_ok_and(|has| has.is_some_and(|has| has.is_complete())) {
-            continue;
-        }
-        let mut want = state.link.prefetch(variant.id, variant.len);
-        let mut bytes = Vec::with_capacity(variant.len as usize);
-        let whole = loop {
-            match want.next_piece().await {
-                Piece::Bytes { bytes: piece, .. } => writer::append(&mut bytes, &piece),
-                Piece::End => break bytes.len() as u64 == variant.len,
-                Piece::Unsure | Piece::Failed(_) => break false,
-            }
-        };
-        if whole {
-            // Verified by the bridge, group by group.
-            let head = Head::listed(&url, &variant);
-            writer::put_whole(state, head.resource, &bytes).await;
-        }
-    }
-}
-
-/// A response's bytes if the browser's HTTP cache has it.
-async fn cached(url: &str, accept: &str) -> Result<Option<Vec<u8>>, JsValue> {
-    let headers = Headers::new()?;
-    headers.set("accept", accept)?;
-    let init = RequestInit::new();
-    init.set_headers(&headers);
-    init.set_cache(RequestCache::OnlyIfCached);
-    init.set_mode(RequestMode::SameOrigin);
-    let response = origin::fetch(url, &init).await?;
-    if response.status() != 200 {
-        return Ok(None);
-    }
-    let buffer = JsFuture::from(response.array_buffer()?).await?;
-    Ok(Some(
-        Uint8Array::new(buffer.unchecked_ref::<JsValue>()).to_vec(),
-    ))
 }
 
 /// Whether peers can be asked now; waits as long as it is worth for a bridge that is coming.

@@ -5,6 +5,7 @@
 //! bridge, [`origin`] the network, [`flow`] streams the bytes to the page and [`writer`] to the
 //! store. [`tally`] counts. What can be decided without a browser is decided in `fugitive-core`.
 
+mod ahead;
 mod answer;
 mod catalogue;
 mod flow;

@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     ops::Range,
     rc::Rc,
 };
@@ -26,6 +26,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{MessageEvent, MessagePort};
 
 use crate::{log, origin};
+
+/// Pages that are remembered as looked at before.
+const MAX_BEFORE: usize = 16;
 
 /// One thing that the bridge said of a want.
 pub enum Piece {
@@ -74,10 +77,40 @@ pub struct Link {
     wants: RefCell<HashMap<WantId, mpsc::UnboundedSender<Piece>>>,
     last_want: Cell<WantId>,
     bytes_at: Cell<f64>,
-    /// What the bridge was told of its page.
-    context: RefCell<HashSet<ContentId>>,
+    /// What the visitor looks at.
+    context: RefCell<Context>,
     totals: Cell<Totals>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
+}
+
+/// A page and what it asked for, or will.
+#[derive(Default)]
+struct Context {
+    client: String,
+    /// Its path, once it said so.
+    page: Option<String>,
+    ids: HashSet<ContentId>,
+    /// Pages that were looked at before, the oldest first: what they still ask for turns nobody back.
+    before: VecDeque<String>,
+}
+
+impl Context {
+    /// Whether the page is the one that is looked at, which a page never heard of is from now on.
+    fn turns_to(&mut self, client: &str) -> bool {
+        if self.client == client {
+            return true;
+        }
+        if self.before.iter().any(|before| before == client) {
+            return false;
+        }
+        if self.before.len() >= MAX_BEFORE {
+            self.before.pop_front();
+        }
+        let last = std::mem::replace(&mut self.client, client.to_owned());
+        self.before.push_back(last);
+        (self.page, self.ids) = (None, HashSet::new());
+        true
+    }
 }
 
 struct Live {
@@ -106,16 +139,46 @@ impl Link {
         self.totals.get()
     }
 
-    /// A page asked for a content. The bridge is told of those of its own page.
+    /// A page asked for a content.
     pub fn asked(&self, client: &str, id: ContentId) {
-        let ours = self
-            .port
-            .borrow()
-            .as_ref()
-            .is_some_and(|live| live.client == client);
-        if ours && self.context.borrow_mut().insert(id) {
-            self.say(&ToBridge::Context { ids: vec![id] });
+        let is_new = {
+            let mut context = self.context.borrow_mut();
+            context.turns_to(client) && context.ids.insert(id)
+        };
+        if is_new {
+            self.tell_context(vec![id]);
         }
+    }
+
+    /// A page says where it is and what it shows, or will.
+    pub fn expect(&self, client: &str, page: String, ids: Vec<ContentId>) {
+        {
+            let mut context = self.context.borrow_mut();
+            if !context.turns_to(client) {
+                return;
+            }
+            context.page = Some(page);
+            context.ids.extend(ids);
+        }
+        self.tell_whole_context();
+    }
+
+    fn tell_whole_context(&self) {
+        let ids = self.context.borrow().ids.iter().copied().collect();
+        self.tell_context(ids);
+    }
+
+    /// The bridge is told of its own page, and of another once that said which it is.
+    fn tell_context(&self, ids: Vec<ContentId>) {
+        let page = {
+            let (context, port) = (self.context.borrow(), self.port.borrow());
+            match &*port {
+                Some(live) if live.client == context.client => None,
+                Some(_) if context.page.is_some() => context.page.clone(),
+                _ => return,
+            }
+        };
+        self.say(&ToBridge::Context { ids, page });
     }
 
     /// What is known of peers.
@@ -151,7 +214,6 @@ impl Link {
         });
         port.start();
         self.fail_all("another bridge took over");
-        self.context.take();
         self.peers.set(Peers::Unknown);
         self.port.replace(Some(Live {
             client: client.to_owned(),
@@ -161,6 +223,7 @@ impl Link {
         self.say(&ToBridge::Hello {
             client: client.to_owned(),
         });
+        self.tell_whole_context();
     }
 
     /// The page that held the bridge goes away, or said nothing for too long.

@@ -26,6 +26,7 @@ use web_sys::{
 };
 
 use crate::{
+    ahead,
     answer::{self, Asking},
     catalogue::Catalogue,
     flow::Flow,
@@ -98,6 +99,8 @@ pub struct State {
     /// When the first request began to wait for a bridge, since peers were last there.
     waiting_since: Cell<Option<f64>>,
     missed: Cell<bool>,
+    /// How often a page began to have things fetched ahead: only the last one goes on.
+    pub prefetches: Cell<u32>,
     used: RefCell<Vec<ContentId>>,
     save_pending: Cell<bool>,
 }
@@ -127,6 +130,7 @@ impl Worker {
             accept: RefCell::default(),
             waiting_since: Cell::new(None),
             missed: Cell::new(false),
+            prefetches: Cell::new(0),
             used: RefCell::default(),
             save_pending: Cell::new(false),
         });
@@ -463,11 +467,18 @@ impl State {
             }
             Some("adopt") => {
                 let urls: Array = field("urls").dyn_into().unwrap_or_default();
-                answer::adopt(self, urls.iter().filter_map(|url| url.as_string())).await;
+                ahead::adopt(self, urls.iter().filter_map(|url| url.as_string())).await;
             }
             Some("prefetch") => {
                 let urls: Array = field("urls").dyn_into().unwrap_or_default();
-                answer::prefetch(self, urls.iter().filter_map(|url| url.as_string())).await;
+                ahead::prefetch(self, urls.iter().filter_map(|url| url.as_string())).await;
+            }
+            Some("expect") => {
+                let urls: Array = field("urls").dyn_into().unwrap_or_default();
+                let urls = urls.iter().filter_map(|url| url.as_string());
+                if let Some(page) = field("page").as_string() {
+                    ahead::expect(self, &sender, page, urls).await;
+                }
             }
             Some("stats") => {
                 self.store().await;

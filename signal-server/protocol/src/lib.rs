@@ -46,10 +46,15 @@ pub enum ToServer {
         #[serde(default)]
         position: Option<Position>,
     },
-    /// Offer me this many more.
+    /// Offer me this many more, of my page first.
     More {
         /// How many.
         want: u16,
+    },
+    /// The visitor went on to another page without leaving the one that joined: in another tab.
+    Page {
+        /// Its path, without query.
+        page: String,
     },
     /// To be relayed to a peer that was offered to us, or we to it.
     Signal {
@@ -108,6 +113,7 @@ impl ToServer {
             kind,
             "join"
                 | "more"
+                | "page"
                 | "signal"
                 | "heartbeat"
                 | "up"
@@ -362,6 +368,7 @@ mod tests {
                 position: None,
             },
             ToServer::More { want: 1 },
+            ToServer::Page { page: "/".into() },
             ToServer::Signal {
                 to: "ab".into(),
                 signal: Signal::Candidate {

@@ -48,10 +48,11 @@ impl Matchmaker {
     pub fn passport(&self, conn: Conn, now: u64) -> Option<Passport> {
         let id = self.connections.get(&conn)?.peer?;
         let peer = self.peers.get(&id)?;
-        let (_, here) = self.sites.get(&peer.origin)?.pages.get(&peer.page)?;
+        let (page, _) = peer.pages.front()?;
+        let (_, here) = self.sites.get(&peer.origin)?.pages.get(page)?;
         Some(Passport {
             origin: peer.origin.clone(),
-            page: peer.page.clone(),
+            page: page.clone(),
             ticket: self.tickets.issue(id, &peer.origin, now),
             companions: here.saturating_sub(1),
         })

@@ -46,6 +46,9 @@ const MOST_LINKS: usize = 256;
 const MOST_BANS: usize = 64;
 /// The longest path of a page, in bytes.
 const LONGEST_PAGE: usize = 2048;
+/// Pages on which a peer was before, and is still found by those who are there now: it holds what they
+/// want.
+const MOST_BEEN: usize = 12;
 /// After so much silence a client is asked whether it is there, in milliseconds.
 const QUIET: u64 = HEARTBEAT_SECONDS as u64 * 1250;
 /// A connection that has not joined by then is closed, in milliseconds.
@@ -119,7 +122,7 @@ pub struct Counts {
     pub peers: usize,
     /// Origins.
     pub origins: usize,
-    /// Pages with somebody on them.
+    /// Pages that somebody who is there is on, or was lately.
     pub pages: usize,
     /// Pairs that said that their channel is open.
     pub channels: usize,
@@ -142,8 +145,8 @@ struct Connection {
 struct Peer {
     conn: Conn,
     origin: Arc<str>,
-    page: Arc<str>,
-    number: Page,
+    /// The page it is on, then those on which it was, the latest first.
+    pages: VecDeque<(Arc<str>, Page)>,
     links: BTreeMap<Id, Link>,
     /// Links that are open or may become so.
     busy: u16,
@@ -158,14 +161,42 @@ struct Peer {
 #[derive(Default)]
 struct Site {
     peers: usize,
-    /// Each with its number and how many are on it.
+    /// Each with its number and how many are found on it.
     pages: HashMap<Arc<str>, (Page, usize)>,
     last_page: Page,
     index: Index,
 }
 
+impl Site {
+    /// One more is found on this page.
+    fn enter(&mut self, page: &str) -> (Arc<str>, Page) {
+        if let Some((name, _)) = self.pages.get_key_value(page) {
+            let name = name.clone();
+            if let Some((number, count)) = self.pages.get_mut(&name) {
+                *count += 1;
+                return (name, *number);
+            }
+        }
+        self.last_page = self.last_page.wrapping_add(1).max(1);
+        let name: Arc<str> = page.into();
+        self.pages.insert(name.clone(), (self.last_page, 1));
+        (name, self.last_page)
+    }
+
+    /// One less.
+    fn exit(&mut self, page: &str) {
+        if let Some((_, count)) = self.pages.get_mut(page) {
+            *count -= 1;
+            if *count == 0 {
+                self.pages.remove(page);
+            }
+        }
+    }
+}
+
 struct Former {
     origin: Arc<str>,
+    pages: VecDeque<(Arc<str>, Page)>,
     links: Vec<Id>,
     bans: VecDeque<Id>,
     coordinate: Coordinate,
@@ -329,6 +360,7 @@ impl Matchmaker {
                 let peers = names(&self.offer(id, want, Vec::new(), now, rng));
                 send(conn, ToClient::Offered { peers }, out);
             }
+            ToServer::Page { page } => self.turn(id, &page, out),
             ToServer::Signal { to, signal } => {
                 if let Some((from, to)) = self.way(conn, &to, now, out) {
                     let from = from.to_string();
@@ -472,6 +504,7 @@ impl Matchmaker {
             None => match self.formers.remove(&id) {
                 Some(former) if former.origin == origin => {
                     let peer = Peer {
+                        pages: former.pages,
                         bans: former.bans,
                         coordinate: former.coordinate,
                         ..Peer::new(conn, &origin, place)
@@ -510,21 +543,43 @@ impl Matchmaker {
     fn insert(&mut self, id: Id, mut peer: Peer, page: &str) {
         let site = self.sites.entry(peer.origin.clone()).or_default();
         site.peers += 1;
-        let name = match site.pages.get_key_value(page) {
-            Some((name, _)) => name.clone(),
-            None => {
-                site.last_page = site.last_page.wrapping_add(1).max(1);
-                let name: Arc<str> = page.into();
-                site.pages.insert(name.clone(), (site.last_page, 0));
-                name
-            }
-        };
-        if let Some((number, count)) = site.pages.get_mut(&name) {
-            *count += 1;
-            peer.number = *number;
+        // Pages may have got new numbers while it was away.
+        let before = std::mem::take(&mut peer.pages);
+        let before = before.into_iter().filter(|(name, _)| &**name != page);
+        peer.pages.push_back(site.enter(page));
+        for (name, _) in before.take(MOST_BEEN) {
+            peer.pages.push_back(site.enter(&name));
         }
-        peer.page = name;
         self.peers.insert(id, peer);
+        self.seat(id);
+    }
+
+    /// A peer goes on to a page without leaving the one that holds its channels.
+    fn turn(&mut self, id: Id, page: &str, out: &mut Vec<Output>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        if page.len() > LONGEST_PAGE {
+            return refuse(peer.conn, "the page's path is too long", out);
+        }
+        let Some(site) = self.sites.get_mut(&peer.origin) else {
+            return;
+        };
+        match peer.pages.iter().position(|(name, _)| &**name == page) {
+            Some(at) => {
+                let page = peer.pages.remove(at);
+                peer.pages.extend(page);
+                peer.pages.rotate_right(1);
+            }
+            None => {
+                peer.pages.push_front(site.enter(page));
+                if peer.pages.len() > 1 + MOST_BEEN
+                    && let Some((name, _)) = peer.pages.pop_back()
+                {
+                    site.exit(&name);
+                }
+            }
+        }
         self.seat(id);
     }
 
@@ -552,11 +607,8 @@ impl Matchmaker {
         if let Some(site) = self.sites.get_mut(&peer.origin) {
             site.index.take(id);
             site.peers -= 1;
-            if let Some((_, count)) = site.pages.get_mut(&peer.page) {
-                *count -= 1;
-                if *count == 0 {
-                    site.pages.remove(&peer.page);
-                }
+            for (page, _) in &peer.pages {
+                site.exit(page);
             }
             if site.peers == 0 {
                 self.sites.remove(&peer.origin);
@@ -577,10 +629,10 @@ impl Matchmaker {
             }
             self.seat(*other);
         }
-        let worth_it = !peer.links.is_empty() || !peer.bans.is_empty();
-        if worth_it && self.formers.len() < MOST_REMEMBERED {
+        if self.formers.len() < MOST_REMEMBERED {
             let former = Former {
                 origin: peer.origin,
+                pages: peer.pages,
                 links: peer.links.into_keys().collect(),
                 bans: peer.bans,
                 coordinate: peer.coordinate,
@@ -628,8 +680,7 @@ impl Peer {
         Self {
             conn,
             origin: origin.clone(),
-            page: "".into(),
-            number: 0,
+            pages: VecDeque::new(),
             links: BTreeMap::new(),
             busy: 0,
             room: ROOM,

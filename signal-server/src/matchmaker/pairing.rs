@@ -7,7 +7,7 @@
 
 use fugitive_core::content::ContentId;
 use fugitive_signal::MOST_HELD;
-use rand::{Rng, RngExt};
+use rand::{Rng, seq::SliceRandom};
 
 use super::{
     MOST_BANS, MOST_LINKS, MOST_OFFERED, Matchmaker, Peer,
@@ -24,6 +24,9 @@ const DRAWN: usize = 24;
 const CHOICE: usize = 3;
 /// One of so many that are offered comes from anywhere.
 const FROM_ANYWHERE: usize = 4;
+/// One of so many comes from another page, where there is somebody the peer knew: so it stays in touch
+/// with the rest of the site.
+const FROM_ELSEWHERE: usize = 4;
 /// A peer whose every connection is taken is as if this much farther away, in milliseconds.
 const BUSY: f32 = 30.0;
 
@@ -63,6 +66,15 @@ impl Peer {
         self.links.remove(&other);
     }
 
+    fn was_on(&self, page: Page) -> bool {
+        self.pages.iter().any(|(_, number)| *number == page)
+    }
+
+    /// The page it is on.
+    fn page(&self) -> Page {
+        self.pages.front().map_or(0, |(_, page)| *page)
+    }
+
     fn has_room(&self) -> bool {
         self.busy < self.room && self.links.len() < MOST_LINKS
     }
@@ -78,7 +90,11 @@ impl Matchmaker {
             return;
         };
         if peer.has_room() {
-            let cells = place::cells(peer.number, &peer.place, &peer.coordinate);
+            let mut cells = place::cells(peer.page(), &peer.place, &peer.coordinate);
+            // Who was on a page is found there as well, if by fewer lists: they are many.
+            let been = peer.pages.iter().skip(1).map(|(_, page)| *page);
+            let near = Near::Any;
+            cells.extend(been.map(|page| Cell { page, near }));
             site.index.put(id, &cells);
         } else {
             site.index.take(id);
@@ -96,13 +112,14 @@ impl Matchmaker {
         }
     }
 
-    /// Links `id` to others that it is to dial: first to those given, then to strangers on the same
-    /// page, then on the same site, then once more to whom it was to dial before.
+    /// Links `id` to others that it is to dial. Most are, or were, on its page: acquaintances, then
+    /// strangers. One in four, and whatever that leaves, goes to those it `knew` elsewhere, to
+    /// strangers on the same site, and once more to whom it was to dial before.
     pub(super) fn offer(
         &mut self,
         id: Id,
         want: u16,
-        first: Vec<Id>,
+        knew: Vec<Id>,
         now: u64,
         rng: &mut impl Rng,
     ) -> Vec<Id> {
@@ -110,19 +127,39 @@ impl Matchmaker {
         let Some(peer) = self.peers.get(&id) else {
             return Vec::new();
         };
-        let known = first.into_iter().filter(|other| {
-            let found = self.peers.get(other);
-            found.is_some_and(|found| {
-                found.origin == peer.origin && is_welcome(id, peer, *other, found)
-            })
-        });
-        let mut chosen: Vec<Id> = known.take(want).collect();
+        let page = peer.page();
+        let welcome = |other: &Id| {
+            let found = self.peers.get(other)?;
+            let same = found.origin == peer.origin && is_welcome(id, peer, *other, found);
+            same.then_some(found)
+        };
+        let here = |other: &Id| welcome(other).is_some_and(|found| found.was_on(page));
+        let idle = peer
+            .links
+            .iter()
+            .filter(|(_, link)| link.state == State::Idle);
+        let mut chosen: Vec<Id> = idle
+            .filter(|(other, _)| here(other) && welcome(other).is_some_and(Peer::has_room))
+            .map(|(other, _)| *other)
+            .collect();
+        chosen.shuffle(rng);
+        chosen.truncate(want - want / FROM_ELSEWHERE);
         let strangers = MOST_LINKS.saturating_sub(peer.links.len());
-        for page in [peer.number, 0] {
-            let wanted = (want - chosen.len()).min(strangers);
+        let knew = knew.iter().filter(|other| welcome(other).is_some());
+        for (page, most) in [
+            (page, want - want / FROM_ELSEWHERE),
+            (page, want),
+            (0, want),
+        ] {
+            let wanted = (most - chosen.len().min(most)).min(strangers);
             if wanted > 0 {
                 let found = self.nearest(id, peer, page, wanted, &chosen, rng);
                 chosen.extend(found);
+            }
+            for other in knew.clone() {
+                if chosen.len() < want && !chosen.contains(other) {
+                    chosen.push(*other);
+                }
             }
         }
         let again = peer.links.iter().filter(|(other, link)| {
@@ -166,7 +203,7 @@ impl Matchmaker {
                 is_new
             });
         };
-        let cells = place::cells(peer.number, &peer.place, &peer.coordinate);
+        let cells = place::cells(peer.page(), &peer.place, &peer.coordinate);
         for cell in cells.into_iter().filter(|cell| cell.page == page) {
             if drawn.len() >= want * CHOICE && cell.near != Near::Any {
                 continue;
@@ -175,9 +212,7 @@ impl Matchmaker {
         }
         // By lot among equals: what is drawn comes in no order that means anything, but a short
         // list comes in that of its seats.
-        for i in (1..drawn.len()).rev() {
-            drawn.swap(i, rng.random_range(0..=i));
-        }
+        drawn.shuffle(rng);
         drawn.sort_by(|a, b| a.0.total_cmp(&b.0));
         let near = want - want / FROM_ANYWHERE;
         let mut rest = drawn.split_off(near.min(drawn.len()));

@@ -41,7 +41,7 @@ pub struct Place {
     pub position: Option<Position>,
 }
 
-/// The lists that a peer sits in, of its page and then of its site, the closest first.
+/// The lists in which a peer looks for others, of its page and then of its site, the closest first.
 pub fn cells(page: Page, place: &Place, coordinate: &Coordinate) -> Vec<Cell> {
     let known = coordinate.is_known();
     let nears = [

@@ -170,6 +170,76 @@ fn other_origin_is_never_offered() {
 }
 
 #[test]
+fn who_was_on_a_page_is_found_there_also_after_it_went_on() {
+    let mut room = Room::new();
+    let walker = room.join("o", "/one", 0, None);
+    room.hang_up(walker.conn);
+    let walker = room.join("o", "/two", 0, Some(&walker.ticket));
+    for _ in 0..40 {
+        room.join("o", "/elsewhere", 0, None);
+    }
+    let newcomer = room.join("o", "/one", 1, None);
+    assert_eq!(newcomer.offered, [walker.id.clone()]);
+    let newcomer = room.join("o", "/two", 2, None);
+    assert!(newcomer.offered.contains(&walker.id));
+    // The pages of who leaves for good are nobody's any more.
+    let pages = room.matchmaker.counts().pages;
+    room.hang_up(walker.conn);
+    assert_eq!(room.matchmaker.counts().pages, pages);
+    let newcomer = room.join("o", "/one", 4, None);
+    assert!(!newcomer.offered.contains(&walker.id));
+}
+
+#[test]
+fn page_that_is_turned_to_in_another_tab_is_the_one_that_counts() {
+    let mut room = Room::new();
+    let first = room.join("o", "/one", 0, None);
+    let there = room.join("o", "/two", 0, None);
+    for _ in 0..40 {
+        room.join("o", "/elsewhere", 0, None);
+    }
+    let page = String::from("/two");
+    assert_eq!(room.say(first.conn, ToServer::Page { page }), []);
+    assert_eq!(room.more(&first, 1), std::slice::from_ref(&there.id));
+    // It is found on both.
+    let newcomer = room.join("o", "/one", 1, None);
+    assert_eq!(newcomer.offered, std::slice::from_ref(&first.id));
+    let newcomer = room.join("o", "/two", 2, None);
+    assert!(newcomer.offered.contains(&first.id) && newcomer.offered.contains(&there.id));
+}
+
+#[test]
+fn one_visitor_is_found_on_a_bounded_number_of_pages() {
+    let mut room = Room::new();
+    let walker = room.join("o", "/", 0, None);
+    for page in 0..500 {
+        let page = format!("/{}", page % 300);
+        room.say(walker.conn, ToServer::Page { page });
+    }
+    assert_eq!(room.matchmaker.counts().pages, 1 + MOST_BEEN);
+    let page = "x".repeat(LONGEST_PAGE + 1);
+    let answer = room.say(walker.conn, ToServer::Page { page });
+    assert!(matches!(answer.as_slice(), [ToClient::Refused { .. }]));
+    room.hang_up(walker.conn);
+    assert_eq!(room.matchmaker.counts().pages, 0);
+}
+
+#[test]
+fn whom_one_knew_takes_one_place_in_four_where_others_are_on_the_page() {
+    let mut room = Room::new();
+    let knew = [0; 8].map(|_| room.join("o", "/one", 0, None).id);
+    let walker = room.join("o", "/one", 8, None);
+    assert_eq!(walker.offered.len(), 8);
+    for _ in 0..20 {
+        room.join("o", "/two", 0, None);
+    }
+    room.hang_up(walker.conn);
+    let walker = room.join("o", "/two", 8, Some(&walker.ticket));
+    let again = walker.offered.iter().filter(|id| knew.contains(id));
+    assert_eq!((walker.offered.len(), again.count()), (8, 2));
+}
+
+#[test]
 fn same_page_comes_first_and_then_the_same_site() {
     let mut room = Room::new();
     let elsewhere = room.join("o", "/other", 0, None);
@@ -327,7 +397,7 @@ fn anything_before_the_join_closes_and_a_second_join_is_refused() {
 }
 
 #[test]
-fn client_that_comes_back_with_its_ticket_finds_its_old_neighbours_first() {
+fn client_that_comes_back_with_its_ticket_finds_an_old_neighbour() {
     let mut room = Room::new();
     let neighbour = room.join("o", "/", 0, None);
     let peer = room.join("o", "/", 1, None);
@@ -338,10 +408,10 @@ fn client_that_comes_back_with_its_ticket_finds_its_old_neighbours_first() {
     room.say(peer.conn, ToServer::Leave {});
     assert_eq!(room.heard_by(&neighbour), [gone(&peer)]);
     room.now += 500;
-    let back = room.join("o", "/next", 3, Some(&peer.ticket));
+    let back = room.join("o", "/next", 4, Some(&peer.ticket));
     assert_eq!(back.id, peer.id);
-    assert_eq!(back.offered.len(), 3);
-    assert_eq!(back.offered[0], neighbour.id);
+    assert_eq!(back.offered.len(), 4);
+    assert!(back.offered.contains(&neighbour.id));
     assert!(room.signal(&back, &neighbour.id).is_empty());
 }
 

@@ -36,10 +36,13 @@ pub enum ToBridge {
         /// Do not go beyond this byte before [`ToBridge::Credit`] says so.
         credit: u64,
     },
-    /// The page of the bridge's window asked for these contents, wherever they came from.
+    /// The page that the visitor looks at shows these contents, or will, wherever they come from.
     Context {
-        /// Which; adds to those told before.
+        /// Which; adds to those told before of this page.
         ids: Vec<ContentId>,
+        /// Its path, where it is not that of the bridge's window.
+        #[serde(default)]
+        page: Option<String>,
     },
     /// What the origin is expected to need, as learnt.
     Origin {

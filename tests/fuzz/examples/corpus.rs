@@ -190,6 +190,7 @@ fn signal() {
     };
     let up = [
         ("more", ToServer::More { want: 3 }),
+        ("page", ToServer::Page { page: "/a".into() }),
         (
             "signal",
             ToServer::Signal {

@@ -76,11 +76,18 @@ impl World<'_> {
             });
         }
         // What is below the fold is fetched ahead when the page has been there for a while.
-        self.clock.after(PREFETCH_AFTER, Event::Prefetch(at));
+        self.clock.after(PREFETCH_AFTER, Event::Prefetch(at, 0));
+        let page = &self.site.pages[self.people[at.who].looks[at.look].page];
+        let shown = page.eager.iter().chain(&page.lazy);
+        let shown: Vec<_> = shown
+            .map(|content| self.site.content(*content).id())
+            .collect();
         if !is_new {
-            return;
+            let page = page.path.clone();
+            self.say_to_server(at.who, ToServer::Page { page });
+            return self.context(at, shown);
         }
-        self.context(at, Vec::new());
+        self.context(at, shown);
         self.tell_origin(at.who);
         let held: Vec<Content> = self.visitors[at.who].store.keys().copied().collect();
         for content in held {
@@ -94,7 +101,7 @@ impl World<'_> {
 
     /// Tells the bridge what its own page asked for.
     pub(crate) fn context(&mut self, at: At, ids: Vec<ContentId>) {
-        if self.bridge(at).is_some() {
+        if self.visitors[at.who].bridge.is_some() {
             let page = self.people[at.who].looks[at.look].page as u64;
             self.tell(at.who, Input::Context { page, ids });
         }

@@ -6,32 +6,47 @@ use std::collections::VecDeque;
 use fugitive_core::{engine::Input, port::WantId};
 
 use crate::{
+    Time,
     site::Content,
     worker::Told,
-    world::{At, Peers, World},
+    world::{At, Event, Peers, World},
 };
 
 /// As in `sw/src/answer.rs`: resources of one prefetch.
 const MAX_PREFETCH: usize = 64;
+/// As there: what nobody had is asked for again, so often and after this.
+const ROUNDS: usize = 4;
+const ROUND: Time = 4_000_000;
 
 /// What is fetched ahead.
 #[derive(Default)]
 pub struct Ahead {
     now: Option<(WantId, Content, u64, usize)>,
     next: VecDeque<Content>,
+    /// What nobody had.
+    left: Vec<Content>,
+    round: usize,
 }
 
 impl World<'_> {
     /// The page has what it shows.
-    pub(crate) fn begin_prefetch(&mut self, at: At) {
+    pub(crate) fn begin_prefetch(&mut self, at: At, round: usize) {
+        if round > 0 {
+            let Some(page) = self.page(at) else { return };
+            page.ahead.next = std::mem::take(&mut page.ahead.left).into();
+            page.ahead.round = round;
+            return self.prefetch(at);
+        }
         let page = self.people[at.who].looks[at.look].page;
         let lazy = &self.site.pages[page].lazy;
         let lazy = lazy.iter().copied().take(MAX_PREFETCH).collect();
         let Some(page) = self.page(at) else { return };
         if page.peers == Peers::Here {
             page.ahead.next = lazy;
-            self.prefetch(at);
+        } else {
+            page.ahead.left = lazy.into();
         }
+        self.prefetch(at);
     }
 
     /// The next one that is lacking.
@@ -40,6 +55,10 @@ impl World<'_> {
             let Some(page) = self.page(at) else { return };
             page.ahead.now = None;
             let Some(content) = page.ahead.next.pop_front() else {
+                let round = page.ahead.round + 1;
+                if round < ROUNDS && !page.ahead.left.is_empty() {
+                    self.clock.after(ROUND, Event::Prefetch(at, round));
+                }
                 return;
             };
             if self.visitors[at.who].store.contains_key(&content) {
@@ -80,7 +99,12 @@ impl World<'_> {
                 self.prefetch(at);
             }
             Told::Unsure => {}
-            Told::Failed(_) => self.prefetch(at),
+            Told::Failed(_) => {
+                if let Some(page) = self.page(at) {
+                    page.ahead.left.push(content);
+                }
+                self.prefetch(at);
+            }
         }
         true
     }

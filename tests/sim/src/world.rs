@@ -99,7 +99,7 @@ pub enum Event {
     /// The page has loaded.
     Loaded(At),
     /// It is time to fetch what may be wanted next.
-    Prefetch(At),
+    Prefetch(At, usize),
     /// A visitor gives less or more than before.
     Reconfigure(At),
     /// Two dialled each other, and it worked or not.
@@ -340,7 +340,7 @@ impl<'a> World<'a> {
                 }
             }
             Event::Loaded(at) => self.loaded(at),
-            Event::Prefetch(at) => self.begin_prefetch(at),
+            Event::Prefetch(at, round) => self.begin_prefetch(at, round),
             Event::Reconfigure(at) => {
                 if self.bridge(at).is_some() {
                     self.reconfigure(at.who);

@@ -488,7 +488,14 @@ impl Engine {
         }
         for peer in chosen {
             let (ask, id) = (self.number(), self.wants[at].id);
-            let until = Some(now + self.ask_timeout(&peer));
+            // Where a first byte is not urgent, a peer whose line is full may take longer to answer.
+            let urgent = self.wants[at].is_small() && self.wants[at].whose != For::Later;
+            let timeout = if urgent {
+                self.ask_timeout(&peer)
+            } else {
+                ASK_TIMEOUT
+            };
+            let until = Some(now + timeout);
             self.send(&peer, &Message::Ask { ask, id });
             self.wants[at].asked.push(Asked { ask, peer, until });
         }

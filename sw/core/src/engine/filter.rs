@@ -13,7 +13,7 @@
 
 use fastbloom::BloomFilter;
 
-use super::{DropReason, Engine, PeerId, holdings::Held, peers::Peer};
+use super::{DropReason, Engine, PeerId, holdings::Held, peers::Peer, shortage::Shortage};
 use crate::{
     content::ContentId,
     wire::{BadMessage, Message},
@@ -105,15 +105,23 @@ impl Context {
 
 impl Engine {
     pub(super) fn context(&mut self, page: u64, ids: Vec<ContentId>) {
-        let mut changed = false;
-        for id in ids {
-            changed |= self.context.add(id);
-        }
-        if self.context.page.replace(page) != Some(page) {
+        let turns = self.context.page != Some(page);
+        if turns {
+            // What the last page asked for is nobody's business on this one.
+            self.context = Context {
+                page: Some(page),
+                ..Context::default()
+            };
+            self.shortage = Shortage::default();
             for at in 0..self.peers.len() {
+                let peer = &mut self.peers[at];
+                (peer.filter, peer.gets_filter) = (None, false);
                 self.tell_page(at);
             }
-            changed = true;
+        }
+        let mut changed = turns;
+        for id in ids {
+            changed |= self.context.add(id);
         }
         if changed {
             self.tell_soon();

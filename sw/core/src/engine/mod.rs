@@ -22,6 +22,7 @@ mod pulling;
 mod pulse;
 mod runs;
 mod serving;
+mod shortage;
 mod survey;
 
 use std::collections::VecDeque;
@@ -36,6 +37,7 @@ use peers::{Lost, Peer};
 use pulse::Origin;
 pub use serving::LOW_WATER;
 use serving::Uplink;
+use shortage::Shortage;
 use survey::Inquiry;
 
 /// The engine; see the top of this file for how it is driven.
@@ -65,6 +67,7 @@ pub struct Engine {
     /// When peers are asked for what the page will need.
     survey_at: u64,
     inquiries: Vec<Inquiry>,
+    shortage: Shortage,
     rng: fastrand::Rng,
     out: VecDeque<Output>,
     told: (u32, bool),
@@ -100,6 +103,7 @@ impl Engine {
             seeks: Seeks::new(now),
             survey_at: u64::MAX,
             inquiries: Vec::new(),
+            shortage: Shortage::default(),
             rng: fastrand::Rng::with_seed(config.seed),
             out: VecDeque::new(),
             told: (0, true),
@@ -189,6 +193,7 @@ impl Engine {
         self.beyond_time();
         self.filter_time();
         self.survey_time();
+        self.shortage_time();
         self.peers_time();
     }
 
@@ -201,6 +206,7 @@ impl Engine {
             self.beyond_due(),
             self.context.tell_at.unwrap_or(u64::MAX),
             self.survey_due(),
+            self.shortage_due(),
             self.peers_due(),
         ]
         .into_iter()

@@ -16,6 +16,8 @@ use crate::wire::{self, Message};
 
 /// A dialled peer that did not open within this is given up, in milliseconds.
 const DIAL_TIMEOUT: u64 = 6_000;
+/// And is not counted on from here on: half of all pairs never connect, and others take their places.
+const OPENS_WITHIN: u64 = 2_000;
 /// More peers are asked for at most this often, in milliseconds; where that brings nobody, each time
 /// half as often down to [`MORE_SELDOM`].
 const MORE_EVERY: u64 = 10_000;
@@ -114,12 +116,12 @@ impl Peer {
     }
 
     /// Nothing goes on in either direction.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.is_open() && self.pulls.is_empty() && self.serving.is_idle()
     }
 
     /// Of how much use the two are to each other: bytes either way in a second.
-    fn use_of(&self, now: u64) -> u64 {
+    pub(super) fn use_of(&self, now: u64) -> u64 {
         (self.pulse.got + self.pulse.gave) * 1000 / (now - self.since.min(now) + 1_000)
     }
 }
@@ -136,8 +138,8 @@ impl Engine {
     pub(super) fn welcome(&mut self, me: PeerId) {
         self.me = Some(me);
         self.server = true;
-        // The join has asked for some.
-        self.more_at = self.now + MORE_EVERY;
+        // The join has asked for some: by then it shows who can be reached.
+        self.more_at = self.now + OPENS_WITHIN + OPENS_WITHIN / 4;
         self.mix_at = self.later(self.config.mix.into());
         for at in 0..self.peers.len() {
             self.tell_page(at);
@@ -162,13 +164,14 @@ impl Engine {
             return false;
         }
         self.more_wait = MORE_EVERY;
-        if self.peers.len() >= self.config.target_peers {
+        if self.firm() >= self.config.target_peers {
             let slow = |peer: &Peer| peer.is_idle() && peer.pulse.is_slow(self.origin);
-            let Some(slow) = self.peers.iter().find(|peer| slow(peer)) else {
+            let slow = self.peers.iter().find(|peer| slow(peer));
+            if let Some(slow) = slow.map(|peer| peer.id.clone()) {
+                self.drop_peer(&slow, DropReason::Slow);
+            } else if !self.makes_room_for_page() {
                 return false;
-            };
-            let slow = slow.id.clone();
-            self.drop_peer(&slow, DropReason::Slow);
+            }
         }
         self.dial(peer, via, 0);
         true
@@ -180,6 +183,15 @@ impl Engine {
         peer.tries = tries;
         self.peers.push(peer);
         self.out.push_back(Output::Dial { peer: id, via });
+    }
+
+    /// Peers that are open, or will be for all we know.
+    fn firm(&self) -> usize {
+        let firm = |peer: &&Peer| peer.is_open() || peer.since + OPENS_WITHIN > self.now;
+        let room = self.config.max_peers.saturating_sub(self.peers.len());
+        // A place that nobody can take is none.
+        let count = self.peers.iter().filter(firm).count();
+        count.max(self.config.target_peers.saturating_sub(room))
     }
 
     pub(super) fn server_lost(&mut self) {
@@ -345,11 +357,11 @@ impl Engine {
         }
         while let Some(at) = self.lost.iter().position(|lost| lost.at <= now) {
             let lost = self.lost.swap_remove(at);
-            if self.peers.len() < self.config.target_peers && self.at(&lost.id).is_none() {
+            if self.firm() < self.config.target_peers && self.at(&lost.id).is_none() {
                 self.dial(lost.id, None, lost.tries);
             }
         }
-        let lacking = self.config.target_peers.saturating_sub(self.peers.len());
+        let lacking = self.config.target_peers.saturating_sub(self.firm());
         if lacking > 0 && self.more_at() <= now {
             let brought_nobody = self.more_asked;
             self.more_asked = true;
@@ -415,11 +427,14 @@ impl Engine {
         let mut due = self.mix_due();
         for peer in self.peers.iter().filter(|peer| !peer.is_open()) {
             due = due.min(peer.since + DIAL_TIMEOUT);
+            if peer.since + OPENS_WITHIN > self.now {
+                due = due.min(peer.since + OPENS_WITHIN);
+            }
         }
         for lost in &self.lost {
             due = due.min(lost.at);
         }
-        if self.peers.len() < self.config.target_peers {
+        if self.firm() < self.config.target_peers {
             due = due.min(self.more_at());
         }
         due

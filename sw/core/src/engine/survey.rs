@@ -82,6 +82,7 @@ impl Engine {
             return;
         }
         self.survey_at = self.now + AGAIN;
+        self.look_for_shortage();
         for at in 0..self.peers.len() {
             let peer = &self.peers[at];
             let takes = peer.stage == Stage::Open && peer.version >= 2 && peer.filter.is_none();
@@ -90,7 +91,8 @@ impl Engine {
             }
             let unknown = lacking
                 .iter()
-                .filter(|id| matches!(peer.knows(id, self.now), Known::Unknown))
+                // What is known is asked for again before it is forgotten.
+                .filter(|id| matches!(peer.knows(id, self.now + AGAIN), Known::Unknown))
                 .take(MAX_WHICH);
             let ids: Vec<_> = unknown.copied().collect();
             if !ids.is_empty() {

@@ -114,7 +114,8 @@ fn who_holds_what_the_page_needs_is_met_through_a_peer() {
     let ids: Vec<_> = images.iter().map(|bytes| swarm.give(2, bytes)).collect();
     swarm.input(0, Input::ServerLost);
     swarm.on_page(7, &[0], &ids);
-    swarm.run(3_000);
+    // Before introductions are asked for, for want of peers.
+    swarm.run(2_000);
     // Visitor 3, who holds nothing of it, is of no interest.
     let met: Vec<_> = swarm.visitors[0]
         .dialled

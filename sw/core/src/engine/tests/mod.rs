@@ -5,6 +5,7 @@ mod connections;
 mod finding;
 mod property;
 mod serving;
+mod shortage;
 mod transfers;
 
 use std::{collections::HashMap, ops::Range, rc::Rc};

@@ -2,10 +2,14 @@
 
 use super::*;
 
-/// Visitor 0 serves all others, over a way up of so many bytes a millisecond.
+/// Visitor 0 serves all others, over a way up of so many bytes a millisecond; they look for nobody
+/// else.
 fn server(count: usize, up: u64, change: impl Fn(&mut Config)) -> Swarm {
     let mut swarm = Swarm::with(count, |who| {
-        let mut config = Config::default();
+        let mut config = Config {
+            target_peers: if who == 0 { count - 1 } else { 1 },
+            ..Config::default()
+        };
         if who == 0 {
             change(&mut config);
         }

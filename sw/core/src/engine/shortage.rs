@@ -1,0 +1,129 @@
+//! What the page needs and no peer of ours holds: then more peers of the page are asked for.
+//!
+//! The target of connections is for a page whose images somebody holds. Where some are held by
+//! nobody, the server knows others who are or were on the page, and they are taken beyond the target,
+//! or in the place of those who hold nothing of it.
+
+use super::{
+    DropReason, Engine, Output, PeerId,
+    asking::Known,
+    holdings::Held,
+    peers::{Peer, Stage},
+};
+use crate::content::ContentId;
+
+/// Peers have been asked what they hold, and have answered, this long after; in milliseconds.
+const ANSWERED: u64 = 700;
+/// From one time to the next, in milliseconds; each is twice as long as the one before.
+const FIRST_WAIT: u64 = 2_000;
+const LONGEST_WAIT: u64 = 60_000;
+/// Peers that are asked for at once.
+const WANTED: usize = 4;
+/// For how long peers that are offered count as those, in milliseconds.
+const OFFERED_WITHIN: u64 = 3_000;
+/// Places that are left for those who call us.
+const FREE: usize = 2;
+/// A peer has had its chance to say what it holds after this, in milliseconds.
+const SETTLED: u64 = 3_000;
+
+/// When to look for a shortage, and what was done about it.
+pub(super) struct Shortage {
+    look_at: u64,
+    wait: u64,
+    next: u64,
+    offered_until: u64,
+}
+
+impl Default for Shortage {
+    fn default() -> Self {
+        Self {
+            look_at: u64::MAX,
+            wait: FIRST_WAIT,
+            next: 0,
+            offered_until: 0,
+        }
+    }
+}
+
+impl Engine {
+    /// The page needs something new, or somebody was asked.
+    pub(super) fn look_for_shortage(&mut self) {
+        let at = (self.now + ANSWERED).max(self.shortage.next);
+        self.shortage.look_at = self.shortage.look_at.min(at);
+    }
+
+    pub(super) fn shortage_time(&mut self) {
+        if self.shortage.look_at > self.now {
+            return;
+        }
+        self.shortage.look_at = u64::MAX;
+        if !self.server || self.lacking().next().is_none() {
+            return;
+        }
+        let wait = self.shortage.wait;
+        self.shortage.next = self.now + wait;
+        self.shortage.wait = (wait * 2).min(LONGEST_WAIT);
+        self.shortage.offered_until = self.now + OFFERED_WITHIN;
+        let room = self
+            .config
+            .max_peers
+            .saturating_sub(self.peers.len() + FREE);
+        let want = room
+            .max(usize::from(self.is_of_no_use().is_some()))
+            .min(WANTED);
+        if want > 0 {
+            let want = want as u16;
+            self.out.push_back(Output::MorePeers { want });
+        }
+        self.shortage.look_at = self.shortage.next;
+    }
+
+    pub(super) fn shortage_due(&self) -> u64 {
+        self.shortage.look_at
+    }
+
+    /// What the page needs and neither we nor a peer holds.
+    fn lacking(&self) -> impl Iterator<Item = &ContentId> {
+        let lacks = |id: &&ContentId| !matches!(self.holdings.held(id), Held::All);
+        let held = |id: &ContentId| {
+            let mut open = self.peers.iter().filter(|peer| peer.stage == Stage::Open);
+            open.any(|peer| self.holds(peer, id))
+        };
+        let ids = self.context.ids().iter();
+        ids.filter(lacks).filter(move |id| !held(id))
+    }
+
+    fn holds(&self, peer: &Peer, id: &ContentId) -> bool {
+        let known = peer.knows(id, self.now);
+        matches!(known, Known::All | Known::Groups(_) | Known::Relayed)
+    }
+
+    /// A peer that holds nothing of what the page still needs.
+    fn is_of_no_use(&self) -> Option<PeerId> {
+        let needed = |id: &&ContentId| !matches!(self.holdings.held(id), Held::All);
+        let useless = |peer: &&Peer| {
+            let mut ids = self.context.ids().iter().filter(needed);
+            peer.is_idle()
+                && peer.since + SETTLED <= self.now
+                && !ids.any(|id| self.holds(peer, id))
+        };
+        let mut useless: Vec<_> = self.peers.iter().filter(useless).collect();
+        useless.sort_by_key(|peer| peer.use_of(self.now));
+        useless.first().map(|peer| peer.id.clone())
+    }
+
+    /// Whether there is, or was made, room for a peer beyond the target, as the page needs some.
+    pub(super) fn makes_room_for_page(&mut self) -> bool {
+        if self.shortage.offered_until <= self.now {
+            return false;
+        }
+        if self.peers.len() + FREE < self.config.max_peers {
+            return true;
+        }
+        let Some(useless) = self.is_of_no_use() else {
+            return false;
+        };
+        self.drop_peer(&useless, DropReason::Mixed);
+        true
+    }
+}

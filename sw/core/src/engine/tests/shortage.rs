@@ -1,0 +1,105 @@
+//! A page of which nobody here holds something: more peers of it are asked for.
+
+use super::*;
+
+/// Visitor 0 is on a page that needs ten images, and has eight peers of which `holders` hold them.
+fn page(holders: Range<usize>) -> (Swarm, Vec<Vec<u8>>) {
+    let mut swarm = Swarm::apart(30);
+    swarm.dials = true;
+    let images: Vec<_> = (0..10).map(|n| noise(20_000, n)).collect();
+    for who in holders {
+        for bytes in &images {
+            swarm.give(who, bytes);
+        }
+    }
+    let ids: Vec<_> = images.iter().map(|bytes| ContentId::of(bytes)).collect();
+    swarm.on_page(1, &[0], &ids);
+    let peers = (1..9).map(name).collect();
+    swarm.input(0, Input::Offered { peers });
+    (swarm, images)
+}
+
+/// When; a single one is to take the place of one that goes now and then.
+fn asked(swarm: &Swarm) -> Vec<u64> {
+    let more = swarm.visitors[0].more.iter().filter(|(_, want)| *want > 1);
+    more.map(|(at, _)| *at).collect()
+}
+
+#[test]
+fn page_that_somebody_holds_asks_for_nobody_more() {
+    let (mut swarm, _) = page(3..4);
+    swarm.run(30_000);
+    assert!(asked(&swarm).is_empty());
+}
+
+#[test]
+fn page_that_nobody_holds_asks_for_more_ever_less_often_and_takes_them_beyond_the_target() {
+    let (mut swarm, images) = page(20..21);
+    swarm.run(2_000);
+    assert_eq!(asked(&swarm).len(), 1);
+    let peers = (18..22).map(name).collect();
+    swarm.input(0, Input::Offered { peers });
+    swarm.run(1_000);
+    assert_eq!(swarm.visitors[0].open, 12);
+    let id = ContentId::of(&images[0]);
+    swarm.want(0, 1, id, 20_000, 0..20_000);
+    swarm.run(200);
+    assert!(swarm.got_all(0, 1, &images[0]));
+    // What it lacks is held by somebody now.
+    let before = asked(&swarm);
+    swarm.run(60_000);
+    assert_eq!(asked(&swarm), before);
+
+    let (mut swarm, _) = page(0..0);
+    swarm.run(600_000);
+    let waits: Vec<_> = asked(&swarm)
+        .windows(2)
+        .map(|two| two[1] - two[0])
+        .collect();
+    assert!(waits.is_sorted() && waits[0] >= 2_000, "{waits:?}");
+    assert!(waits.len() < 20, "{waits:?}");
+}
+
+#[test]
+fn where_there_is_no_room_who_holds_nothing_of_the_page_makes_some() {
+    let (mut swarm, images) = page(1..2);
+    swarm.run(1_000);
+    for who in 9..17 {
+        swarm.connect(who, 0);
+    }
+    assert_eq!(swarm.visitors[0].open, 16);
+    // One more image, which only a stranger holds.
+    let bytes = noise(20_000, 99);
+    let id = swarm.give(25, &bytes);
+    swarm.on_page(1, &[0], &[id]);
+    swarm.run(8_000);
+    assert!(!swarm.visitors[0].more.is_empty());
+    let peers = (24..26).map(name).collect();
+    swarm.input(0, Input::Offered { peers });
+    swarm.run(1_000);
+    swarm.want(0, 1, id, 20_000, 0..20_000);
+    swarm.run(500);
+    assert!(swarm.got_all(0, 1, &bytes));
+    // Who holds what the page needs was not the one to go.
+    swarm.want(0, 2, ContentId::of(&images[0]), 20_000, 0..20_000);
+    swarm.run(500);
+    assert!(swarm.got_all(0, 2, &images[0]));
+    assert!(swarm.visitors[0].open <= 16);
+}
+
+#[test]
+fn on_another_page_what_the_last_one_asked_for_is_not_told() {
+    let mut swarm = Swarm::new(2);
+    let bytes = noise(20_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.on_page(1, &[0], &[id]);
+    swarm.run(500);
+    swarm.on_page(2, &[0, 1], &[]);
+    swarm.run(1_000);
+    // Visitor 1 has the filter of page 2, which says nothing of the image: it has to ask.
+    assert_eq!(swarm.said(0, "filter"), 1);
+    swarm.want(1, 1, id, 20_000, 0..20_000);
+    swarm.run(300);
+    assert!(swarm.got_all(1, 1, &bytes));
+    assert_eq!(swarm.said(1, "ask"), 1);
+}

@@ -1,0 +1,159 @@
+//! What is got before it is asked for: what the browser has already, and what may be wanted next.
+
+use std::rc::Rc;
+
+use fugitive_core::{content::ContentId, manifest::Variant};
+use gloo::timers::future::TimeoutFuture;
+use js_sys::Uint8Array;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Headers, RequestCache, RequestInit, RequestMode};
+
+use crate::{
+    answer::{Head, WHOLE, peers_ready},
+    catalogue::Listed,
+    link::Piece,
+    log, origin,
+    worker::State,
+    writer,
+};
+
+/// Resources of one prefetch.
+const MAX_PREFETCH: usize = 64;
+/// What nobody had is asked for again so often, and after so many milliseconds: others come.
+const ROUNDS: usize = 4;
+const ROUND: u32 = 4_000;
+/// What Chromium's images accept; used until an image's own header was seen.
+const ACCEPT: &str = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
+
+/// What the manifest has for what a page names.
+fn listed(state: &Rc<State>, url: &str) -> Option<Variant> {
+    let accept = state.accept.borrow();
+    let accept = if accept.is_empty() { ACCEPT } else { &accept };
+    match state.catalogue.find(url, Some(accept)) {
+        Listed::As(variant) => Some(variant),
+        _ => None,
+    }
+}
+
+/// Takes images that a page loaded before we were in control out of the browser's HTTP cache, one at
+/// a time; what is not there any more is not fetched.
+pub async fn adopt(state: &Rc<State>, urls: impl Iterator<Item = String>) {
+    let Some(store) = state.store().await else {
+        return;
+    };
+    let now = origin::clock();
+    state
+        .catalogue
+        .refresh(Some(store.clone()), now, false)
+        .await;
+    for url in urls {
+        let Some(variant) = listed(state, &url) else {
+            continue;
+        };
+        let has = store.content(&variant.id).await;
+        if variant.len > WHOLE || has.is_ok_and(|has| has.is_some_and(|has| has.is_complete())) {
+            continue;
+        }
+        let accept = state.accept.borrow().clone();
+        let accept = if accept.is_empty() { ACCEPT } else { &accept };
+        match cached(&url, accept).await {
+            Ok(Some(bytes)) if ContentId::of(&bytes) == variant.id => {
+                let head = Head::listed(&url, &variant);
+                writer::put_whole(state, head.resource, &bytes).await;
+            }
+            Ok(Some(_)) => log::debug(&["not adopted, another version is cached: ", &url]),
+            Ok(None) => {}
+            Err(error) => log::debug(&["not adopted: ", &url, ": ", &log::reason(&error)]),
+        }
+    }
+}
+
+/// A page says what it shows, or will: peers are asked who holds it before it is wanted.
+pub async fn expect(
+    state: &Rc<State>,
+    client: &str,
+    page: String,
+    urls: impl Iterator<Item = String>,
+) {
+    let store = state.store().await;
+    state.catalogue.refresh(store, origin::clock(), false).await;
+    let ids = urls.filter_map(|url| Some(listed(state, &url)?.id));
+    state.link.expect(client, page, ids.collect());
+}
+
+/// Has peers send what the page may want next, one after the other, into the store, until another
+/// page begins to. Whatever can't be had from peers is left.
+pub async fn prefetch(state: &Rc<State>, urls: impl Iterator<Item = String>) {
+    let Some(store) = state.store().await else {
+        return;
+    };
+    let turn = state.prefetches.get() + 1;
+    state.prefetches.set(turn);
+    let mut next: Vec<_> = urls.take(MAX_PREFETCH).collect();
+    for round in 0..ROUNDS {
+        if round > 0 {
+            TimeoutFuture::new(ROUND).await;
+        }
+        let mut left = Vec::new();
+        let ready = peers_ready(state).await;
+        for url in next {
+            if state.prefetches.get() != turn {
+                return;
+            }
+            let Some(variant) = listed(state, &url).filter(|variant| variant.len <= WHOLE) else {
+                continue;
+            };
+            let has = store.content(&variant.id).await;
+            if has.is_ok_and(|has| has.is_some_and(|has| has.is_complete())) {
+                continue;
+            }
+            let came = match ready {
+                true => whole(state, &variant).await,
+                false => None,
+            };
+            match came {
+                Some(bytes) => {
+                    let head = Head::listed(&url, &variant);
+                    writer::put_whole(state, head.resource, &bytes).await;
+                }
+                None => left.push(url),
+            }
+        }
+        if left.is_empty() {
+            return;
+        }
+        next = left;
+    }
+}
+
+/// A content from peers, verified group by group in the bridge.
+async fn whole(state: &Rc<State>, variant: &Variant) -> Option<Vec<u8>> {
+    let mut want = state.link.prefetch(variant.id, variant.len);
+    let mut bytes = Vec::with_capacity(variant.len as usize);
+    loop {
+        match want.next_piece().await {
+            Piece::Bytes { bytes: piece, .. } => writer::append(&mut bytes, &piece),
+            Piece::End => return (bytes.len() as u64 == variant.len).then_some(bytes),
+            Piece::Unsure | Piece::Failed(_) => return None,
+        }
+    }
+}
+
+/// A response's bytes if the browser's HTTP cache has it.
+async fn cached(url: &str, accept: &str) -> Result<Option<Vec<u8>>, JsValue> {
+    let headers = Headers::new()?;
+    headers.set("accept", accept)?;
+    let init = RequestInit::new();
+    init.set_headers(&headers);
+    init.set_cache(RequestCache::OnlyIfCached);
+    init.set_mode(RequestMode::SameOrigin);
+    let response = origin::fetch(url, &init).await?;
+    if response.status() != 200 {
+        return Ok(None);
+    }
+    let buffer = JsFuture::from(response.array_buffer()?).await?;
+    Ok(Some(
+        Uint8Array::new(buffer.unchecked_ref::<JsValue>()).to_vec(),
+    ))
+}
