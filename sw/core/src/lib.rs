@@ -2,7 +2,8 @@
 //! randomness and bytes are arguments.
 //!
 //! In the order in which a request walks through them: [`request`] reads what is asked for,
-//! [`cache`] says whether a stored copy will do, [`manifest`] what may be shared, [`hedge`] how long
+//! [`cache`] says whether a stored copy will do, [`manifest`] what may be shared,
+//! [`manners`] what the visitor allows, [`hedge`] how long
 //! to wait for peers, [`port`] asks the bridge, whose [`engine`] speaks [`wire`] and believes only
 //! what [`tree`] verifies. [`content`] names and cuts bytes, [`deflate`] keeps them small,
 //! [`pack`] writes and reads messages.
@@ -13,6 +14,7 @@ pub mod deflate;
 pub mod engine;
 pub mod hedge;
 pub mod manifest;
+pub mod manners;
 pub mod pack;
 pub mod port;
 pub mod request;

@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::{ContentId, MAX_LEN};
+use crate::{
+    content::{ContentId, MAX_LEN},
+    manners::Limits,
+};
 
 /// The version of the format that this code writes, and the highest it reads.
 pub const VERSION: u32 = 1;
@@ -58,6 +61,9 @@ pub struct Policy {
     /// Requests wait for peers as long as that, though the origin may be faster: for who pays for
     /// its line. Else peers are waited for where they are expected to be no later.
     pub spare_origin: bool,
+    /// What of a visitor's device and line may be used.
+    #[serde(skip_serializing_if = "Limits::is_default")]
+    pub manners: Limits,
 }
 
 impl Default for Policy {
@@ -66,6 +72,7 @@ impl Default for Policy {
             enabled: true,
             max_wait_ms: 800,
             spare_origin: false,
+            manners: Limits::default(),
         }
     }
 }

@@ -411,6 +411,9 @@ impl Engine {
         let For::Peer { peer, pull, groups } = whose else {
             return;
         };
+        if self.config.slots == 0 {
+            return self.send(&peer, &Message::Gone { pull });
+        }
         let outboard = Rc::new(Outboard::of(&bytes));
         let kept = groups.clone().map(|group| {
             let at = group_bytes(group..group + 1, len);

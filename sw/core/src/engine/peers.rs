@@ -337,6 +337,9 @@ impl Engine {
 
     pub(super) fn configure(&mut self, config: super::Config) {
         self.config = config;
+        if self.config.slots == 0 {
+            self.serve_nobody();
+        }
         while self.peers.len() > self.config.max_peers {
             let now = self.now;
             let least = self.peers.iter().min_by_key(|peer| peer.use_of(now));

@@ -9,6 +9,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use super::{
     DropReason, Engine, Output, PeerId, Read,
+    asking::For,
     holdings::{Held, MAX_WATCHED, Watch},
     peers::Peer,
     pulse::Bucket,
@@ -42,6 +43,8 @@ const SLOT_RATE: f64 = 50.0;
 const NEW: u64 = 1 << 20;
 /// A channel that has much to send and sends none of it for this long is given up, in milliseconds.
 const STUCK: u64 = 20_000;
+/// While the page itself waits for something, others get this part of what they may.
+const YIELD: u64 = 4;
 /// The rate of the way up is measured over this long, in milliseconds.
 const METER: u64 = 300;
 
@@ -157,9 +160,20 @@ impl Engine {
         served.count()
     }
 
+    /// What the way up may carry now: bytes a second, 0 is no limit.
+    fn limit(&self) -> u64 {
+        let limit = self.config.upload;
+        let is_wanted = self.wants.iter().any(|want| want.whose == For::Us);
+        if is_wanted {
+            limit.div_ceil(YIELD)
+        } else {
+            limit
+        }
+    }
+
     /// What the way up carries, as far as is known, and may carry: bytes a millisecond.
     fn upload(&self) -> f64 {
-        let limit = self.config.upload as f64 / 1000.0;
+        let limit = self.limit() as f64 / 1000.0;
         match (self.uplink.rate, limit) {
             (rate, 0.0) => rate,
             (0.0, limit) => limit,
@@ -298,6 +312,26 @@ impl Engine {
         }
     }
 
+    /// From now on nobody is served: whoever waits is told to go elsewhere.
+    pub(super) fn serve_nobody(&mut self) {
+        for at in 0..self.peers.len() {
+            let peer = &mut self.peers[at];
+            let mut pulls: Vec<u32> = Vec::new();
+            for reading in &mut peer.serving.reads {
+                if !std::mem::replace(&mut reading.stopped, true) {
+                    pulls.push(reading.pull);
+                }
+            }
+            pulls.extend(peer.serving.queue.drain(..).map(|job| job.pull));
+            pulls.dedup();
+            peer.watched.clear();
+            let to = peer.id.clone();
+            for pull in pulls {
+                self.send(&to, &Message::Gone { pull });
+            }
+        }
+    }
+
     pub(super) fn stopped(&mut self, from: &PeerId, pull: u32) {
         if let Some(peer) = self.peer(from) {
             peer.serving.queue.retain(|job| job.pull != pull);
@@ -355,6 +389,7 @@ impl Engine {
             MIN_HIGH_WATER
         };
         let high = high.clamp(MIN_HIGH_WATER, MAX_HIGH_WATER);
+        let limit = self.limit();
         loop {
             let can = |peer: &&mut Peer| {
                 let serving = &peer.serving;
@@ -366,8 +401,8 @@ impl Engine {
             let Some(peer) = peers.min_by_key(|peer| peer.serving.turn) else {
                 return;
             };
-            if self.config.upload > 0 {
-                let each_second = self.config.upload as f32;
+            if limit > 0 {
+                let each_second = limit as f32;
                 let cost = (GROUP * u64::from(FRAME_GROUPS)) as f32;
                 if let Err(at) = self.uplink.budget.overdraws(self.now, each_second, cost) {
                     self.uplink.budget_at = at;
@@ -382,7 +417,7 @@ impl Engine {
                 return;
             };
             // In the pieces in which it is sent, but for a moment's work where nobody else waits.
-            let is_quick = high == MAX_HIGH_WATER && served < 2 && self.config.upload == 0;
+            let is_quick = high == MAX_HIGH_WATER && served < 2 && limit == 0;
             let piece = if is_quick {
                 GROUPS_PER_BLOCK
             } else {

@@ -89,6 +89,59 @@ fn rate_limit_is_kept() {
 }
 
 #[test]
+fn while_the_page_itself_waits_others_get_a_quarter() {
+    let mut swarm = server(3, 0, |config| config.upload = 400_000);
+    let bytes = noise(6_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    // It has this from somebody slow.
+    swarm.visitors[2].up = 100;
+    let wanted = noise(3_000_000, 2);
+    let wanted = swarm.give(2, &wanted);
+    swarm.want(0, 7, wanted, 3_000_000, 0..3_000_000);
+    swarm.want(1, 1, id, 6_000_000, 0..6_000_000);
+    swarm.run(10_000);
+    let sent = |swarm: &Swarm| swarm.visitors[0].engine.totals().sent;
+    let yielding = sent(&swarm);
+    assert!((800_000..=1_300_000).contains(&yielding), "{yielding}");
+    swarm.input(0, Input::Cancel { want: 7 });
+    swarm.run(10_000);
+    assert!(sent(&swarm) - yielding > 3_000_000, "{}", sent(&swarm));
+}
+
+#[test]
+fn who_stops_serving_in_the_middle_says_so_and_sends_no_more() {
+    let mut swarm = server(3, 500, |_| {});
+    let bytes = noise(8_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.want(1, 1, id, 8_000_000, 0..8_000_000);
+    swarm.run(3_000);
+    let serves_none = Config {
+        slots: 0,
+        ..Config::default()
+    };
+    swarm.input(
+        0,
+        Input::Configure {
+            config: serves_none,
+        },
+    );
+    let sent = swarm.visitors[0].frames_sent;
+    assert!(sent > 0 && !swarm.got_all(1, 1, &bytes));
+    swarm.run(5_000);
+    assert_eq!(swarm.visitors[0].frames_sent, sent);
+    assert!(swarm.said(0, "gone") > 0);
+    assert!(matches!(swarm.got(1, 1).1, Some(Err(_))));
+    assert!(swarm.visitors[1].dropped.is_empty());
+
+    // And begins again.
+    let config = Config::default();
+    swarm.input(0, Input::Configure { config });
+    swarm.want(2, 2, id, 8_000_000, 0..1_000_000);
+    swarm.run(10_000);
+    assert!(swarm.got_all(2, 2, &bytes[..1_000_000]));
+}
+
+#[test]
 fn who_serves_nobody_says_so_and_is_not_claimed_to_hold_anything() {
     let mut swarm = server(2, 0, |config| config.slots = 0);
     let bytes = noise(20_000, 1);
