@@ -4,9 +4,12 @@
 // connections (Rust, `Bridge`) and starts this same file as a dedicated worker, where the engine
 // host (Rust, `Host`) runs; where a worker cannot have data channels the host runs in the window.
 
+import { watch } from "./consent.js";
 import init, { Bridge, Host } from "./fugitive_bridge.js";
 import { adopt, expect, prefetch } from "./page.js";
+import { collect } from "./signals.js";
 
+export { consent } from "./consent.js";
 export { get, prefetch, stats } from "./page.js";
 
 const WASM = new URL("__BRIDGE_WASM__", import.meta.url);
@@ -28,7 +31,8 @@ if (!globalThis.document) {
       await init({ module_or_path: module });
       const host = new Host(...options, (message, transfer) => postMessage(message, transfer));
       onmessage = ({ data }) => {
-        if (data !== STOP) return host.heard(data);
+        if (Array.isArray(data)) return host.heard(data);
+        if (data !== STOP) return host.told(data);
         host.stop();
         close();
       };
@@ -45,19 +49,30 @@ if (!globalThis.document) {
  */
 export function start(settings, isFirst) {
   if (isFirst) (globalThis.requestIdleCallback ?? setTimeout)(adopt);
-  let shown;
+  let shown, agreed;
   const show = () => {
+    if (!agreed) return;
     const life = (shown = new AbortController());
     look(life.signal);
-    live(settings, life).catch((error) => {
+    live(settings, life, () => agreed).catch((error) => {
       if (!life.signal.aborted) warn("no bridge", error);
       life.abort();
     });
   };
   // Everything goes at once, so that the page may enter the back/forward cache.
-  addEventListener("pagehide", () => shown.abort());
+  addEventListener("pagehide", () => shown?.abort());
   addEventListener("pageshow", (event) => event.persisted && show());
-  show();
+  watch(settings, (now) => {
+    if (now === agreed) return;
+    const before = agreed;
+    agreed = now;
+    if (agreed) return before ? shown.look?.() : show();
+    forgetTicket();
+    if (!shown) return;
+    shown.abort();
+    // Its requests are not to wait for what will not come.
+    navigator.serviceWorker.controller?.postMessage({ fugitive: "alone" });
+  });
 }
 
 /** What the page shows is told of at once; what it may show next is fetched when it has that. */
@@ -69,7 +84,7 @@ function look(ended) {
   ended.addEventListener("abort", () => clearTimeout(after));
 }
 
-async function live(settings, life) {
+async function live(settings, life, consent) {
   const ended = life.signal;
   await lock("fugitive:swarm", ended);
 
@@ -88,13 +103,22 @@ async function live(settings, life) {
       }
     },
   };
-  let bridge, host;
+  let bridge, host, told;
+  life.look = collect(
+    settings,
+    consent,
+    (signals) => {
+      told = signals;
+      host?.tell(told);
+    },
+    ended,
+  );
   const hear = (message) => ended.aborted || bridge.heard(message);
   // The window's half is there before the host can say anything to it.
   const options = compiled().then(async (module) => {
     await init({ module_or_path: module });
     bridge = new Bridge(page, (message, transfer) => host.post(message, transfer));
-    return [module, signalUrl(settings), location.pathname, ticket()];
+    return [module, signalUrl(settings), location.pathname, ticket(), told];
   });
   ended.addEventListener("abort", () => {
     // A port does not say that its other end is gone.
@@ -111,6 +135,8 @@ async function live(settings, life) {
   }
   host ??= inWindow(await options, hear);
   if (ended.aborted) return host.stop();
+  // Something may have changed since it was started.
+  host.tell(told);
 
   const { serviceWorker } = navigator;
   const offer = () => {
@@ -169,6 +195,7 @@ function inWorker(options, hear, life) {
       };
       up({
         post: (message, transfer) => worker.postMessage(message, transfer),
+        tell: (signals) => worker.postMessage(signals),
         // It leaves the server and ends itself.
         stop: () => worker.postMessage(STOP),
       });
@@ -183,6 +210,7 @@ function inWindow([, ...options], hear) {
   const host = new Host(...options, (message) => queueMicrotask(() => hear(message)));
   return {
     post: (message) => queueMicrotask(() => host.heard(message)),
+    tell: (signals) => host.told(signals),
     stop: () => host.stop(),
   };
 }
@@ -196,5 +224,13 @@ function ticket() {
     return sessionStorage.getItem(TICKET) ?? undefined;
   } catch {
     return undefined;
+  }
+}
+
+function forgetTicket() {
+  try {
+    sessionStorage.removeItem(TICKET);
+  } catch {
+    // Nor was one kept.
   }
 }

@@ -26,6 +26,7 @@
       : fetch(input, init);
   fugitive.prefetch = async (urls) => inControl() && (await bridge()).prefetch(urls);
   fugitive.stats = async () => (inControl() ? (await bridge()).stats() : {});
+  fugitive.consent = async (yes) => (await bridge()).consent(yes);
 
   const begin = async () => {
     if (!serviceWorker) return false;

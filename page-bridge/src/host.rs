@@ -11,7 +11,7 @@ use std::{
 
 use fugitive_core::{
     content::ContentId,
-    engine::{Config, DropReason, Engine, Input, LOW_WATER, Output, PeerId},
+    engine::{DropReason, Engine, Input, LOW_WATER, Output, PeerId},
     port::{FromBridge, ToBridge},
 };
 use fugitive_signal::{MOST_MEASURED, Measured, ToClient, ToServer};
@@ -22,6 +22,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{MessageEvent, MessagePort, RtcDataChannel, RtcDataChannelState, RtcDataChannelType};
 
 use crate::{
+    governor::Governor,
     log,
     ports::{PortId, Ports},
     serve::Serve,
@@ -31,6 +32,8 @@ use crate::{
 
 /// A longer message is not even copied out of the browser. The engine's own limit is lower.
 const MAX_MESSAGE: u32 = 1 << 20;
+/// What was served is written down this long after it was, in milliseconds.
+const SAVE_AFTER: u32 = 500;
 
 #[wasm_bindgen]
 extern "C" {
@@ -50,10 +53,23 @@ pub struct Host(Rc<Running>);
 #[wasm_bindgen]
 impl Host {
     /// Starts at once. `signal` is the signal server's URL, `page` the page's path, `ticket` that of
-    /// an earlier page; `post` reaches the window's half.
+    /// an earlier page, `told` as in [`Host::told`]; `post` reaches the window's half.
     #[wasm_bindgen(constructor)]
-    pub fn new(signal: String, page: String, ticket: Option<String>, post: Function) -> Self {
-        Self(Running::start(signal, page, ticket, Line::new(post)))
+    pub fn new(
+        signal: String,
+        page: String,
+        ticket: Option<String>,
+        told: JsValue,
+        post: Function,
+    ) -> Self {
+        Self(Running::start(signal, page, ticket, told, Line::new(post)))
+    }
+
+    /// What the window sees of the visitor and the device, as `signals.js` collects it.
+    pub fn told(&self, told: JsValue) {
+        if self.0.governor.told(told) {
+            self.0.configure();
+        }
     }
 
     /// The window's half said something.
@@ -77,6 +93,9 @@ struct Running {
     channels: RefCell<Vec<Channel>>,
     ports: Ports,
     serve: Serve,
+    governor: Governor,
+    /// When the ledger is written down.
+    saving: RefCell<Option<Timeout>>,
     /// Of the window.
     own_page: String,
     /// The page that is looked at.
@@ -103,11 +122,15 @@ impl Drop for Channel {
 }
 
 impl Running {
-    fn start(signal: String, page: String, ticket: Option<String>, window: Line) -> Rc<Self> {
-        let config = Config {
-            seed: (js_sys::Math::random() * u64::MAX as f64) as u64,
-            ..Config::default()
-        };
+    fn start(
+        signal: String,
+        page: String,
+        ticket: Option<String>,
+        told: JsValue,
+        window: Line,
+    ) -> Rc<Self> {
+        let governor = Governor::new(told);
+        let config = governor.config();
         let want = config.target_peers as u16;
         let this = Rc::new(Self {
             own_page: page.clone(),
@@ -118,6 +141,8 @@ impl Running {
             channels: RefCell::default(),
             ports: Ports::default(),
             serve: Serve::default(),
+            governor,
+            saving: RefCell::default(),
             // As the engine begins: the signal server has not answered yet.
             peers: Cell::new((0, true)),
             alarm: RefCell::default(),
@@ -139,7 +164,14 @@ impl Running {
         let signalling = Signalling::join(joining, told, measured);
         this.signalling.replace(Some(signalling));
         this.context(None, Vec::new());
-        let serving = this.clone();
+        let (governed, serving) = (this.clone(), this.clone());
+        spawn_local(async move {
+            if let Some(ledger) = governed.serve.ledger().await
+                && governed.governor.load(ledger)
+            {
+                governed.configure();
+            }
+        });
         spawn_local(async move {
             for content in serving.serve.holdings().await {
                 serving.tell(Input::Stored {
@@ -155,6 +187,7 @@ impl Running {
 
     fn stop(&self) {
         self.alarm.replace(None);
+        self.saving.replace(None);
         if let Some(signalling) = self.signalling.take() {
             signalling.leave();
         }
@@ -182,7 +215,36 @@ impl Running {
                 None => break,
             }
         }
+        self.count();
         self.set_alarm();
+    }
+
+    /// Other limits for the engine, and the worker is told.
+    fn configure(self: &Rc<Self>) {
+        let config = self.governor.config();
+        self.ports.say_all(&self.governor.shown());
+        self.handle(Input::Configure { config });
+    }
+
+    /// What was served goes into the day's ledger, and what is too much ends.
+    fn count(self: &Rc<Self>) {
+        let sent = self.engine.borrow().totals().sent;
+        if !self.governor.served(sent) {
+            return;
+        }
+        if self.saving.borrow().is_none() {
+            let this = self.clone();
+            let saving = Timeout::new(SAVE_AFTER, move || {
+                this.saving.replace(None);
+                this.ports.say_all(&this.totals());
+                this.ports.say_all(&this.governor.shown());
+                spawn_local(async move { this.serve.keep_ledger(this.governor.ledger()).await });
+            });
+            self.saving.replace(Some(saving));
+        }
+        if self.governor.judge() {
+            self.configure();
+        }
     }
 
     fn next(&self) -> Option<Output> {
@@ -228,7 +290,7 @@ impl Running {
             Output::End { want } => {
                 if let Some((port, want)) = self.ports.end(want) {
                     self.ports.say(port, &FromBridge::End { want }, None);
-                    self.say_totals(port);
+                    self.ports.say(port, &self.totals(), None);
                 }
             }
             Output::Failed { want, why } => {
@@ -236,7 +298,7 @@ impl Running {
                     let why = why.to_string();
                     self.ports
                         .say(port, &FromBridge::Failed { want, why }, None);
-                    self.say_totals(port);
+                    self.ports.say(port, &self.totals(), None);
                 }
             }
             Output::Read {
@@ -518,6 +580,7 @@ impl Running {
         if let Some(surplus) = surplus {
             self.forget_port(surplus);
         }
+        self.ports.say(id, &self.governor.shown(), None);
         let (open, coming) = self.peers.get();
         self.ports
             .say(id, &FromBridge::Peers { open, coming }, None);
@@ -557,6 +620,11 @@ impl Running {
             ToBridge::Context { ids, page } => {
                 self.context(page, ids);
                 self.carry_out();
+            }
+            ToBridge::Policy { limits } => {
+                if self.governor.policy(&limits) {
+                    self.configure();
+                }
             }
             ToBridge::Origin { first_byte, rate } => {
                 self.handle(Input::Origin { first_byte, rate });
@@ -603,14 +671,13 @@ impl Running {
         measured.collect()
     }
 
-    fn say_totals(&self, port: PortId) {
+    fn totals(&self) -> FromBridge {
         let totals = self.engine.borrow().totals();
-        let message = FromBridge::Totals {
+        FromBridge::Totals {
             sent: totals.sent,
             received: totals.received,
             wasted: totals.wasted,
-        };
-        self.ports.say(port, &message, None);
+        }
     }
 
     fn say(&self, message: &ToWindow) {

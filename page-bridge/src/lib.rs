@@ -6,11 +6,13 @@
 //! drives the swarm engine of `fugitive-core` with real channels, and decides nothing itself.
 //!
 //! In the order in which a request walks through them: a Service Worker asks over a port ([`ports`]),
-//! the host gives the question to the engine, which finds peers through the signal server
+//! the host gives the question to the engine, which does as much for others as
+//! the governor ([`governor`]) says, finds peers through the signal server
 //! ([`signalling`]) and the window's connections, and a peer's question is answered from the store
 //! ([`serve`]).
 
 mod connections;
+mod governor;
 mod host;
 mod log;
 mod ports;

@@ -13,12 +13,15 @@ use fugitive_core::{
     content::{ContentId, group_count},
     engine::Read,
     manifest::OUTBOARD_OVER,
+    manners::Ledger,
     tree::{BadProof, Outboard},
 };
 use fugitive_store::{Content, Store, StoreError};
 
 use crate::log;
 
+/// Under which the store keeps what was served today.
+const LEDGER: &str = "ledger";
 /// Trees that are kept, the last used last.
 const MAX_TREES: usize = 16;
 /// The largest tree that is kept, in bytes: that of 4 GiB of content.
@@ -55,6 +58,23 @@ impl Serve {
             self.failed(&error);
             Vec::new()
         })
+    }
+
+    /// What was served today, as far as that was written down.
+    pub async fn ledger(&self) -> Option<Ledger> {
+        let kept = async { self.store().await?.meta_get(LEDGER).await }.await;
+        kept.unwrap_or_else(|error| {
+            self.failed(&error);
+            None
+        })
+    }
+
+    /// Writes it down for the next page.
+    pub async fn keep_ledger(&self, ledger: Ledger) {
+        let kept = async { self.store().await?.meta_put(LEDGER, &ledger).await }.await;
+        if let Err(error) = kept {
+            self.failed(&error);
+        }
     }
 
     /// Groups as they are kept, and their tree.

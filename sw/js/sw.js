@@ -28,6 +28,8 @@ const within = (promise, ms, what) =>
 /** What Rust cannot reach without a page of bindings. */
 const shell = {
   origin: location.origin,
+  memory: navigator.deviceMemory,
+  cores: navigator.hardwareConcurrency,
   manifest:
     new URL(location).searchParams.get("manifest") ??
     new URL("/fugitive/manifest.json", location).href,

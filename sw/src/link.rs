@@ -14,6 +14,7 @@ use std::{
 use fugitive_core::{
     content::ContentId,
     engine::Totals,
+    manners::Limits,
     port::{FromBridge, ToBridge, WantId},
 };
 use futures_channel::{mpsc, oneshot};
@@ -80,6 +81,9 @@ pub struct Link {
     /// What the visitor looks at.
     context: RefCell<Context>,
     totals: Cell<Totals>,
+    manners: RefCell<Allowed>,
+    /// What the bridge was told that the site wants.
+    policy: RefCell<Vec<u64>>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
 }
 
@@ -113,6 +117,17 @@ impl Context {
     }
 }
 
+/// What the bridge said last of what it may do for others.
+#[derive(Clone, Default)]
+pub struct Allowed {
+    /// Why it does nothing; nothing where it does.
+    pub quiet: Option<String>,
+    /// Bytes that were served today.
+    pub given: u64,
+    /// Bytes that may be.
+    pub daily: u64,
+}
+
 struct Live {
     client: String,
     port: MessagePort,
@@ -130,6 +145,8 @@ impl Link {
             bytes_at: Cell::new(f64::NEG_INFINITY),
             context: RefCell::default(),
             totals: Cell::default(),
+            manners: RefCell::default(),
+            policy: RefCell::default(),
             waiting: RefCell::default(),
         }
     }
@@ -137,6 +154,20 @@ impl Link {
     /// What the bridge said last of what went through its engine.
     pub fn totals(&self) -> Totals {
         self.totals.get()
+    }
+
+    /// What the bridge may do for others.
+    pub fn allowed(&self) -> Allowed {
+        self.manners.borrow().clone()
+    }
+
+    /// The bridge is told what the site wants, unless it knows.
+    pub fn policy(&self, limits: &Limits) {
+        let limits = limits.values();
+        if self.is_up() && *self.policy.borrow() != limits {
+            self.policy.replace(limits.clone());
+            self.say(&ToBridge::Policy { limits });
+        }
     }
 
     /// A page asked for a content.
@@ -214,6 +245,7 @@ impl Link {
         });
         port.start();
         self.fail_all("another bridge took over");
+        self.policy.take();
         self.peers.set(Peers::Unknown);
         self.port.replace(Some(Live {
             client: client.to_owned(),
@@ -313,6 +345,18 @@ impl Link {
                 return self.wake();
             }
             FromBridge::Manifest {} => return told.manifest(),
+            FromBridge::Manners {
+                quiet,
+                given,
+                daily,
+            } => {
+                self.manners.replace(Allowed {
+                    quiet,
+                    given,
+                    daily,
+                });
+                return;
+            }
             FromBridge::Totals {
                 sent,
                 received,

@@ -3,6 +3,8 @@
 use fugitive_core::{content::ContentId, engine::Totals};
 use serde::{Deserialize, Serialize};
 
+use crate::link::Allowed;
+
 /// Where bytes of an answer came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -49,6 +51,12 @@ pub struct Tally {
     pub wasted: f64,
     /// Bytes to peers, since the page opened.
     pub sent: f64,
+    /// Why nothing is served; nothing where something is.
+    pub quiet: Option<String>,
+    /// Bytes to peers today, in all pages.
+    pub uploaded_today: f64,
+    /// Bytes to peers in a day at most.
+    pub upload_cap: f64,
     regrets: Vec<u16>,
 }
 
@@ -65,7 +73,7 @@ impl Tally {
     }
 
     /// As it is shown.
-    pub fn shown(mut self, peers: u32, totals: Totals) -> Self {
+    pub fn shown(mut self, peers: u32, totals: Totals, allowed: Allowed) -> Self {
         self.regrets.sort_unstable();
         let share = |share: usize| {
             let regret = self.regrets.get(self.regrets.len() * share / 100);
@@ -75,6 +83,8 @@ impl Tally {
         self.regrets.clear();
         self.peers = peers;
         (self.wasted, self.sent) = (totals.wasted as f64, totals.sent as f64);
+        self.quiet = allowed.quiet;
+        (self.uploaded_today, self.upload_cap) = (allowed.given as f64, allowed.daily as f64);
         self
     }
 

@@ -10,6 +10,7 @@ use std::{
 use fugitive_core::{
     content::ContentId,
     hedge::{LARGE, Pace},
+    manners,
     port::ToBridge,
 };
 use fugitive_store::{Resource, Store, StoreError, Stored};
@@ -65,6 +66,12 @@ extern "C" {
     /// A client by its id, or undefined.
     #[wasm_bindgen(method)]
     fn client(this: &Shell, id: &str) -> Promise;
+    /// `navigator.deviceMemory`, in GiB, where the browser tells it.
+    #[wasm_bindgen(method, getter)]
+    fn memory(this: &Shell) -> Option<f32>;
+    /// `navigator.hardwareConcurrency`.
+    #[wasm_bindgen(method, getter)]
+    fn cores(this: &Shell) -> Option<u32>;
     /// Whether the page with this client id has us switched off.
     #[wasm_bindgen(method, js_name = isOff)]
     fn is_off(this: &Shell, id: &str) -> Promise;
@@ -212,6 +219,9 @@ impl State {
         match Store::open().await {
             Ok(store) => {
                 self.catalogue.load(&store).await;
+                let limits = self.catalogue.policy().manners.bounded();
+                let (memory, cores) = (self.shell.memory(), self.shell.cores());
+                store.set_budget(manners::storage(memory, cores, &limits));
                 if let Ok(Some(pace)) = store.meta_get::<Pace>(PACE).await {
                     self.pace.replace(pace);
                 }
@@ -260,8 +270,11 @@ impl State {
     }
 
     fn tell_origin(&self) {
-        // What is to be spared is nobody's rival; whether it is, a manifest must have said.
         let policy = self.catalogue.stated_policy();
+        if let Some(policy) = &policy {
+            self.link.policy(&policy.manners);
+        }
+        // What is to be spared is nobody's rival; whether it is, a manifest must have said.
         if policy.is_none_or(|policy| policy.spare_origin) {
             return;
         }
@@ -487,11 +500,15 @@ impl State {
                     _ => 0,
                 };
                 let tally = self.tally.borrow().clone();
-                let tally = tally.shown(open, self.link.totals());
+                let tally = tally.shown(open, self.link.totals(), self.link.allowed());
                 let answer = tally.serialize(&Serializer::json_compatible());
                 if let (Some(port), Ok(answer)) = (port(), answer) {
                     let _ = port.post_message(&answer);
                 }
+            }
+            Some("alone") => {
+                self.pace.borrow_mut().peers_are_unwanted();
+                self.save_soon();
             }
             Some("closing") => {}
             _ => log::debug(&["a page says what this version does not know"]),

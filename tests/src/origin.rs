@@ -8,7 +8,10 @@ use std::{
     fs,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,6 +66,10 @@ pub struct Origin {
 struct Faults {
     by_path: Mutex<HashMap<String, Fault>>,
     cut: Notify,
+    /// WebSockets that are open.
+    sockets: AtomicUsize,
+    /// WebSockets that were ever opened.
+    opened: AtomicUsize,
 }
 
 impl Faults {
@@ -151,6 +158,12 @@ impl Origin {
         self.faults.cut.notify_waiters();
     }
 
+    /// WebSockets that are open now, and that ever were.
+    pub fn sockets(&self) -> (usize, usize) {
+        let read = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+        (read(&self.faults.sockets), read(&self.faults.opened))
+    }
+
     /// Requests that the server answered for paths with this ending: status and body bytes.
     pub fn requests(&self, ending: &str) -> Result<Vec<(u16, u64)>> {
         let text = fs::read_to_string(&self.log)?;
@@ -224,10 +237,13 @@ async fn relay(mut client: TcpStream, inner: SocketAddr, faults: &Faults) -> Res
     let mut server = TcpStream::connect(inner).await?;
     if is_socket {
         server.write_all(&head).await?;
+        faults.opened.fetch_add(1, Ordering::SeqCst);
+        faults.sockets.fetch_add(1, Ordering::SeqCst);
         tokio::select! {
             _ = copy_bidirectional(&mut client, &mut server) => {}
             () = faults.cut.notified() => {}
         }
+        faults.sockets.fetch_sub(1, Ordering::SeqCst);
         return Ok(());
     }
     // One request a connection, so that the next one meets its own fault.

@@ -10,6 +10,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
+/// The one line, for visitors who are not asked and give whatever they can.
+pub const LINE: &str = "<script src=\"/fugitive.js\" data-consent=implied \
+     data-upload=125000000 data-daily=50000000000 async></script>";
 /// Images of the gallery page.
 pub const IMAGES: usize = 6;
 
@@ -47,7 +50,7 @@ impl Site {
 
     /// A page with our one line and this body.
     pub fn page(&self, name: &str, body: &str) -> Result<()> {
-        self.page_with(name, "<script src=\"/fugitive.js\" async></script>", body)
+        self.page_with(name, LINE, body)
     }
 
     /// A page with this head and body.

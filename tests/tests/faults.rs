@@ -314,7 +314,7 @@ async fn images_of_another_host_under_a_strict_policy_are_left_alone() -> Result
         &format!(
             "<meta http-equiv=Content-Security-Policy content=\"default-src 'self'; \
              img-src {other}; connect-src 'self'; script-src 'self' 'wasm-unsafe-eval'\">\
-             <script src=/fugitive.js async></script>"
+             <script src=/fugitive.js data-consent=implied async></script>"
         ),
         &format!("<img id=a src={other}/image0.jpg><img id=b src={other}/image1.jpg>"),
     )?;

@@ -290,7 +290,7 @@ async fn requests_that_are_not_media_never_reach_the_worker() -> Result<()> {
     std::fs::write(site.path("style.css"), "p { color: green }")?;
     site.page_with(
         "styled.html",
-        "<script src=/fugitive.js async></script><link rel=stylesheet href=/style.css>",
+        "<script src=/fugitive.js data-consent=implied async></script><link rel=stylesheet href=/style.css>",
         "<p>text</p><img src=/image0.jpg>",
     )?;
     let origin = Origin::start(&site).await?;

@@ -53,7 +53,7 @@ const HONEST: &str = "(bytes, send) => send(bytes)";
 /// A site that has a page whose engine runs in the window.
 fn site() -> Result<Site> {
     let site = Site::new()?;
-    let head = "<script src=\"/fugitive.js\" data-worker=off async></script>";
+    let head = "<script src=\"/fugitive.js\" data-consent=implied data-worker=off async></script>";
     site.page_with("window.html", head, "<p>nothing here</p>")?;
     Ok(site)
 }

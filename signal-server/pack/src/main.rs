@@ -89,15 +89,12 @@ fn main() -> Result<()> {
 
     let mut files = output::Files::new(&out)?;
     let bridge_wasm = files.hashed("bridge", "wasm", &bridge.wasm)?;
-    let module = script::bridge(
-        &node,
-        &work,
-        &root.join("page-bridge/js"),
-        &bridge.js,
-        &bridge_wasm,
-    )?;
+    let js = root.join("page-bridge/js");
+    let banner = files.hashed("banner", "js", &script::banner(&node, &work, &js)?)?;
+    let loads = [&bridge_wasm[..], &banner];
+    let module = script::bridge(&node, &work, &js, &bridge.js, loads)?;
     let bridge_js = files.hashed("bridge", "js", &module)?;
-    let loader = script::loader(&node, &work, &root.join("page-bridge/js"), &bridge_js)?;
+    let loader = script::loader(&node, &work, &js, &bridge_js)?;
     files.fixed("fugitive.js", &loader)?;
     let sw_wasm = files.hashed("sw", "wasm", &sw.wasm)?;
     let listener = script::listener(&node, &work, &root.join("sw/js"), &sw.js, &sw_wasm)?;

@@ -1,4 +1,4 @@
-//! The three scripts: page loader, bridge module, worker listener.
+//! The four scripts: page loader, bridge module, the question of consent, worker listener.
 //!
 //! Each is one file with its imports bundled. The names of the files they load stand in the source
 //! as quoted or bare `__NAMES__` and are filled in here.
@@ -16,10 +16,24 @@ pub fn loader(node: &Node, work: &Path, js: &Path, bridge: &str) -> Result<Vec<u
     node.esbuild(&folder, &source, "iife")
 }
 
+/// `/fugitive/banner-<hash>.js`: the question of consent, an ES module.
+pub fn banner(node: &Node, work: &Path, js: &Path) -> Result<Vec<u8>> {
+    let folder = copied(js, &work.join("banner"))?;
+    node.esbuild(&folder, &read(&folder.join("banner.js"))?, "esm")
+}
+
 /// `/fugitive/bridge-<hash>.js`: an ES module for the window and for its dedicated worker.
-pub fn bridge(node: &Node, work: &Path, js: &Path, glue: &str, wasm: &str) -> Result<Vec<u8>> {
+pub fn bridge(
+    node: &Node,
+    work: &Path,
+    js: &Path,
+    glue: &str,
+    [wasm, banner]: [&str; 2],
+) -> Result<Vec<u8>> {
     let folder = copied(js, &work.join("bridge"))?;
     fs::write(folder.join("fugitive_bridge.js"), glue)?;
+    let consent = fill(&read(&folder.join("consent.js"))?, "__BANNER__", banner);
+    fs::write(folder.join("consent.js"), consent)?;
     let source = fill(&read(&folder.join("bridge.js"))?, "__BRIDGE_WASM__", wasm);
     node.esbuild(&folder, &source, "esm")
 }

@@ -117,6 +117,11 @@ impl Pace {
         self.misses = self.misses.saturating_add(1);
     }
 
+    /// The visitor wants no peers: nothing waits for a bridge until there is one again.
+    pub fn peers_are_unwanted(&mut self) {
+        self.misses = MAX_MISSES;
+    }
+
     /// How long to wait for the first verified byte of `len` when peers are there, in milliseconds.
     ///
     /// Where the origin is known it is asked as soon as a peer is later than peers usually are: what
@@ -205,6 +210,8 @@ mod tests {
         assert_eq!(pace.patience(&at_most(800)), 0.0);
         pace.peers_are_here();
         assert!(pace.patience(&at_most(800)) > 0.0);
+        pace.peers_are_unwanted();
+        assert_eq!(pace.patience(&at_most(800)), 0.0);
     }
 
     #[test]

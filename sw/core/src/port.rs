@@ -51,6 +51,11 @@ pub enum ToBridge {
         /// Bytes a second after that.
         rate: u64,
     },
+    /// What the site wants of its visitors, by the manifest.
+    Policy {
+        /// As [`crate::manners::Limits::values`] gives them.
+        limits: Vec<u64>,
+    },
     /// Get this content from peers while nothing is wanted; answered as a want is.
     Prefetch {
         /// Of this instance.
@@ -133,6 +138,15 @@ pub enum FromBridge {
         received: u64,
         /// From peers, and thrown away.
         wasted: u64,
+    },
+    /// What the visitor's device allows. Said first and whenever it changes.
+    Manners {
+        /// Why nothing is served, in words; nothing where something is.
+        quiet: Option<String>,
+        /// Bytes that were served today.
+        given: u64,
+        /// Bytes that may be.
+        daily: u64,
     },
     /// The signal server says that the manifest changed.
     Manifest {},

@@ -1,0 +1,237 @@
+//! Whether the visitor lets this browser meet others: without a yes nothing connects, and a no ends
+//! what is there.
+
+use anyhow::{Result, bail};
+use fugitive_tests::{
+    browser::{Driver, PATIENCE, Visitor},
+    origin::Origin,
+    site::{IMAGES, Site},
+};
+use serde_json::{Value, json};
+
+/// What would be allowed to load the question's style is only what the browser makes itself.
+const STRICT: &str = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; \
+     img-src 'self' data:; connect-src 'self'; worker-src 'self'; style-src 'self'; \
+     script-src 'self' 'wasm-unsafe-eval'\">";
+
+/// Sums up what moves without the visitor's doing.
+const SHIFTS: &str = r"
+  self.__shift = 0;
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) __shift += entry.value;
+  }).observe({ type: 'layout-shift', buffered: true });
+";
+
+const BRIDGE_IS_WANTED: &str = "navigator.locks.query().then(({ held, pending }) =>
+    [...held, ...pending].some(({ name }) => name === 'fugitive:swarm'))";
+
+/// A site whose pages `ask.html` and `required.html` are not those of a test that looks away.
+fn site() -> Result<Site> {
+    let site = Site::new()?;
+    let images: String = (0..IMAGES)
+        .map(|n| format!("<img src=/image{n}.jpg width=160 height=120>\n"))
+        .collect();
+    let line = |mode: &str| format!("{STRICT}<script src=/fugitive.js {mode} async></script>");
+    site.page_with("ask.html", &line("data-privacy=/empty.html"), &images)?;
+    site.page_with("required.html", &line("data-consent=required"), &images)?;
+    Ok(site)
+}
+
+/// Names of the accessible nodes of a role.
+async fn named(visitor: &Visitor, role: &str) -> Result<Vec<String>> {
+    visitor.cdp("Accessibility.enable", json!({})).await?;
+    let tree = visitor
+        .cdp("Accessibility.getFullAXTree", json!({}))
+        .await?;
+    let nodes = tree["nodes"].as_array().cloned().unwrap_or_default();
+    let is_shown = |node: &&Value| node["ignored"] != true && node["role"]["value"] == role;
+    let name = |node: &Value| {
+        node["name"]["value"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Ok(nodes.iter().filter(is_shown).map(name).collect())
+}
+
+async fn until_asked(visitor: &Visitor) -> Result<()> {
+    visitor
+        .until("document.querySelector('fugitive-consent')")
+        .await?;
+    let dialogs = named(visitor, "dialog").await?;
+    assert_eq!(dialogs, ["Images from other visitors?"]);
+    Ok(())
+}
+
+async fn press(visitor: &Visitor, key: &str, code: u32) -> Result<()> {
+    let text = if key == "Enter" { "\r" } else { "" };
+    for kind in ["keyDown", "keyUp"] {
+        let event = json!({
+            "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code,
+            "text": if kind == "keyDown" { text } else { "" },
+        });
+        visitor.cdp("Input.dispatchKeyEvent", event).await?;
+    }
+    Ok(())
+}
+
+/// The bridge's module has begun with this page; what it has not done by then it does not do.
+async fn until_begun(visitor: &Visitor) -> Result<()> {
+    visitor.until_controlled().await?;
+    visitor.eval::<Value>("fugitive.stats()").await?;
+    Ok(())
+}
+
+async fn until_sockets(origin: &Origin, open: usize) -> Result<()> {
+    for _ in 0..PATIENCE.as_millis() / 50 {
+        if origin.sockets().0 == open {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    bail!("never {open} sockets, but {:?}", origin.sockets())
+}
+
+async fn connects(visitor: &Visitor) -> Result<bool> {
+    visitor.eval(BRIDGE_IS_WANTED).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_connects_before_a_yes_and_the_question_is_asked_once() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let first = Visitor::new(&driver).await?;
+    first.goto(&origin.url("/again.html")).await?;
+    first.until_controlled().await?;
+    first.until_held(IMAGES).await?;
+    until_sockets(&origin, 1).await?;
+
+    let second = Visitor::new(&driver).await?;
+    second.before_scripts(SHIFTS).await?;
+    second.goto(&origin.url("/ask.html")).await?;
+    until_asked(&second).await?;
+    second.until_held(IMAGES).await?;
+    // The worker keeps what passes by, whatever the answer is.
+    second.goto(&origin.url("/ask.html")).await?;
+    until_asked(&second).await?;
+    assert_eq!(second.until_images().await? as usize, IMAGES);
+    let sources: Vec<String> = second.eval("__served.map(({ source }) => source)").await?;
+    let kept = |source: &String| source == "store" || source == "memory";
+    assert!(
+        sources.len() == IMAGES && sources.iter().all(kept),
+        "{sources:?}"
+    );
+    assert!(!connects(&second).await?);
+    let wasm: Vec<String> = second
+        .eval(
+            "performance.getEntriesByType('resource').map(({ name }) => name)
+                 .filter((name) => name.endsWith('.wasm'))",
+        )
+        .await?;
+    assert!(wasm.is_empty(), "{wasm:?}");
+    assert_eq!(origin.sockets(), (1, 1));
+    assert_eq!(named(&second, "button").await?, ["Allow", "No, thanks"]);
+    assert_eq!(named(&second, "link").await?, ["More about this"]);
+    let log = second.log().await?;
+    assert!(
+        !log.iter().any(|line| line.contains("Security Policy")),
+        "{log:?}"
+    );
+
+    // The first thing that the Tab key reaches.
+    press(&second, "Tab", 9).await?;
+    press(&second, "Enter", 13).await?;
+    second.until_peers(1).await?;
+    assert_eq!(named(&second, "dialog").await?, [""; 0]);
+    assert_eq!(second.eval::<f64>("__shift").await?, 0.0);
+    second.goto(&origin.url("/ask.html")).await?;
+    second.until_peers(1).await?;
+    assert_eq!(named(&second, "dialog").await?, [""; 0]);
+    first.quit().await?;
+    second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn question_put_aside_comes_again_and_a_no_is_kept() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let visitor = Visitor::new(&driver).await?;
+    visitor.goto(&origin.url("/ask.html")).await?;
+    until_asked(&visitor).await?;
+    press(&visitor, "Tab", 9).await?;
+    press(&visitor, "Escape", 27).await?;
+    visitor
+        .until("!document.querySelector('fugitive-consent')")
+        .await?;
+    visitor.goto(&origin.url("/ask.html")).await?;
+    until_asked(&visitor).await?;
+    press(&visitor, "Tab", 9).await?;
+    press(&visitor, "Tab", 9).await?;
+    press(&visitor, "Enter", 13).await?;
+    visitor
+        .until("localStorage.getItem('fugitive:consent') === 'no'")
+        .await?;
+    // Nor where the site takes it as given.
+    for page in ["/ask.html", "/again.html", "/required.html"] {
+        visitor.goto(&origin.url(page)).await?;
+        until_begun(&visitor).await?;
+        assert!(!connects(&visitor).await?, "{page}");
+        assert_eq!(named(&visitor, "dialog").await?, [""; 0], "{page}");
+    }
+    assert_eq!(origin.sockets(), (0, 0));
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn taking_a_yes_back_ends_every_connection_in_every_tab() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let first = Visitor::new(&driver).await?;
+    first.goto(&origin.url("/empty.html")).await?;
+    let second = Visitor::new(&driver).await?;
+    second.goto(&origin.url("/empty.html")).await?;
+    first.until_peers(1).await?;
+    second.until_peers(1).await?;
+    let kept = "sessionStorage.getItem('fugitive:ticket')";
+    second.until(kept).await?;
+
+    second.eval::<()>("fugitive.consent(false)").await?;
+    until_sockets(&origin, 1).await?;
+    first.until("(await fugitive.stats()).peers === 0").await?;
+    assert!(!connects(&second).await?);
+    assert_eq!(second.eval::<Option<String>>(kept).await?, None);
+
+    second.eval::<()>("fugitive.consent(true)").await?;
+    second.until_peers(1).await?;
+    // Said in another tab, where there is no bridge to end.
+    let tab = second.new_tab().await?;
+    second.goto(&origin.url("/empty.html")).await?;
+    until_begun(&second).await?;
+    second.eval::<()>("fugitive.consent(false)").await?;
+    until_sockets(&origin, 1).await?;
+    second.close_tab(tab).await?;
+    assert!(!connects(&second).await?);
+    first.quit().await?;
+    second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn site_with_a_question_of_its_own_shows_none_of_ours() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let first = Visitor::new(&driver).await?;
+    first.goto(&origin.url("/empty.html")).await?;
+    until_sockets(&origin, 1).await?;
+    let second = Visitor::new(&driver).await?;
+    for _ in 0..2 {
+        second.goto(&origin.url("/required.html")).await?;
+        until_begun(&second).await?;
+        assert_eq!(named(&second, "dialog").await?, [""; 0]);
+        assert!(!connects(&second).await?);
+    }
+    assert_eq!(origin.sockets(), (1, 1));
+    second.eval::<()>("fugitive.consent(true)").await?;
+    second.until_peers(1).await?;
+    first.quit().await?;
+    second.quit().await
+}
