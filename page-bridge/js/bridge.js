@@ -10,6 +10,7 @@ import { adopt, expect, prefetch } from "./page.js";
 import { collect } from "./signals.js";
 
 export { consent } from "./consent.js";
+export { forget, remove } from "./off.js";
 export { get, prefetch, stats } from "./page.js";
 
 const WASM = new URL("__BRIDGE_WASM__", import.meta.url);
@@ -49,9 +50,9 @@ if (!globalThis.document) {
  */
 export function start(settings, isFirst) {
   if (isFirst) (globalThis.requestIdleCallback ?? setTimeout)(adopt);
-  let shown, agreed;
+  let shown, agreed, isOff;
   const show = () => {
-    if (!agreed) return;
+    if (!agreed || isOff) return;
     const life = (shown = new AbortController());
     look(life.signal);
     live(settings, life, () => agreed).catch((error) => {
@@ -62,8 +63,15 @@ export function start(settings, isFirst) {
   // Everything goes at once, so that the page may enter the back/forward cache.
   addEventListener("pagehide", () => shown?.abort());
   addEventListener("pageshow", (event) => event.persisted && show());
+  // The worker leaves, for all pages.
+  navigator.serviceWorker.addEventListener("message", ({ data }) => {
+    if (data?.fugitive !== "off") return;
+    isOff = true;
+    forgetTicket();
+    shown?.abort();
+  });
   watch(settings, (now) => {
-    if (now === agreed) return;
+    if (now === agreed || isOff) return;
     const before = agreed;
     agreed = now;
     if (agreed) return before ? shown.look?.() : show();

@@ -23,6 +23,8 @@ export function consent(yes) {
   here = Boolean(yes);
   try {
     localStorage.setItem(KEY, here ? "yes" : "no");
+    // Who says yes wants us back; the loader looks for this.
+    if (here) localStorage.removeItem("fugitive:off");
   } catch {
     // Forbidden here: the next page knows nothing of it.
   }

@@ -3,7 +3,7 @@
 // module does. What fails here costs the page one line in the console.
 
 (() => {
-  if (/[?&]fugitive=off(&|$)/.test(location.search) || window.fugitive) return;
+  if (window.fugitive) return;
 
   const settings = document.currentScript?.dataset ?? {};
   const { serviceWorker } = navigator;
@@ -19,6 +19,11 @@
   const bridge = () => import(file);
   const warn = (error) => console.warn("fugitive: " + error);
 
+  if (/[?&]fugitive=off(&|$)/.test(location.search)) {
+    // Left alone, and with nothing of ours left where there is something.
+    if (inControl()) bridge().then((module) => module.remove(isOurs)).catch(warn);
+    return;
+  }
   const fugitive = (window.fugitive = new EventTarget());
   fugitive.fetch = (input, init) =>
     inControl()
@@ -27,9 +32,18 @@
   fugitive.prefetch = async (urls) => inControl() && (await bridge()).prefetch(urls);
   fugitive.stats = async () => (inControl() ? (await bridge()).stats() : {});
   fugitive.consent = async (yes) => (await bridge()).consent(yes);
+  fugitive.forget = async () => (await bridge()).forget(isOurs);
+
+  const isForgotten = () => {
+    try {
+      return localStorage.getItem("fugitive:off");
+    } catch {
+      // Nothing is kept here, nor was that.
+    }
+  };
 
   const begin = async () => {
-    if (!serviceWorker) return false;
+    if (!serviceWorker || isForgotten()) return false;
     serviceWorker.addEventListener("message", ({ data }) => {
       if (data?.fugitive !== "served") return;
       const { fugitive: kind, ...detail } = data;
@@ -38,6 +52,7 @@
     serviceWorker.startMessages();
 
     const isFirst = !inControl();
+    let coming;
     const start = async () => (await bridge()).start(settings, isFirst);
     if (isFirst) {
       if (document.readyState !== "complete") await next(window, "load");
@@ -53,10 +68,18 @@
         console.info("fugitive: not registered, this scope has " + other.scriptURL);
         return false;
       }
-      await serviceWorker.register(worker, { scope, updateViaCache: "none" });
+      const made = await serviceWorker.register(worker, { scope, updateViaCache: "none" });
+      coming = made.installing;
     }
     if (isFirst) {
-      while (!inControl()) await next(serviceWorker, "controllerchange");
+      while (!inControl()) {
+        // The site wants none, or its install failed.
+        if (coming?.state === "redundant") return false;
+        await Promise.any([
+          next(serviceWorker, "controllerchange"),
+          coming ? next(coming, "statechange") : new Promise(() => {}),
+        ]);
+      }
       start().catch(warn);
     }
     return true;

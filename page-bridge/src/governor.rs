@@ -61,9 +61,9 @@ impl Governor {
     }
 
     /// What was served today before this page.
-    pub fn load(&self, ledger: Ledger) -> bool {
+    pub fn load(&self, ledger: Ledger) {
         self.ledger.replace(ledger);
-        self.judge()
+        self.judge();
     }
 
     /// The engine has served so much in all. Says whether the ledger is to be kept.

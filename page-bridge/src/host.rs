@@ -166,9 +166,8 @@ impl Running {
         this.context(None, Vec::new());
         let (governed, serving) = (this.clone(), this.clone());
         spawn_local(async move {
-            if let Some(ledger) = governed.serve.ledger().await
-                && governed.governor.load(ledger)
-            {
+            if let Some(ledger) = governed.serve.ledger().await {
+                governed.governor.load(ledger);
                 governed.configure();
             }
         });

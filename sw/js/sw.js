@@ -13,6 +13,8 @@ const START_WITHIN = 1_000;
 const INSTALL_WITHIN = 60_000;
 /** Nor does an install wait longer for the manifest, in milliseconds. */
 const PREPARE_WITHIN = 5_000;
+/** Nor does a worker that leaves wait longer for its pages, in milliseconds. */
+const LEAVE_WITHIN = 1_000;
 const OFF = /[?&]fugitive=off(&|#|$)/;
 /** Conditional requests are the page's own business with the origin. */
 const CONDITIONAL = ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since"];
@@ -28,6 +30,7 @@ const within = (promise, ms, what) =>
 /** What Rust cannot reach without a page of bindings. */
 const shell = {
   origin: location.origin,
+  script: location.href,
   memory: navigator.deviceMemory,
   cores: navigator.hardwareConcurrency,
   manifest:
@@ -52,12 +55,16 @@ const shell = {
     return held.find((lock) => lock.name.startsWith(name))?.name.slice(name.length);
   },
   client: (id) => clients.get(id),
+  leave,
   isOff: async (id) => OFF.test((await clients.get(id))?.url ?? ""),
   async say(id, message) {
     (await clients.get(id))?.postMessage(message);
   },
 };
 
+/** Nothing is done any more; the pages that are open are the last ones, and go on without us. */
+let isOff = false;
+let isInstalling = false;
 let starting;
 /** The one instance of the Rust worker; a start that failed is tried again by the next request. */
 const worker = () =>
@@ -73,13 +80,40 @@ async function start() {
 
 /** From Cache Storage, where the install put it: script and wasm never fall out of step. */
 async function wasm() {
-  const cache = await caches.open(CACHE);
-  const kept = await cache.match(WASM);
+  const kept = await caches.match(WASM, { cacheName: CACHE });
   if (kept) return kept;
+  if (!isInstalling) {
+    // Taken away, by us or by the site: an instance that starts once more leaves nothing behind.
+    isOff = true;
+    throw new Error("nothing is installed any more");
+  }
+  const cache = await caches.open(CACHE);
   const fetched = await fetch(WASM);
   if (!fetched.ok) throw new Error(`${WASM}: ${fetched.status}`);
   await cache.put(WASM, fetched.clone());
   return fetched;
+}
+
+/** Leaves: pages are told, and nothing of ours stays. */
+async function leave() {
+  if (isOff) return;
+  isOff = true;
+  for (const client of await clients.matchAll()) client.postMessage({ fugitive: "off" });
+  await registration.unregister();
+  await clean();
+}
+
+async function clean() {
+  const ready = await starting?.catch(() => undefined);
+  ready?.close();
+  await caches.delete(CACHE);
+  // The bridge of a page lets go of its lock when it is done with the database.
+  const ended = AbortSignal.timeout(LEAVE_WITHIN);
+  await navigator.locks.request("fugitive:swarm", { signal: ended }, () => {}).catch(() => {});
+  await new Promise((done) => {
+    const gone = indexedDB.deleteDatabase("fugitive");
+    gone.onsuccess = gone.onerror = gone.onblocked = done;
+  });
 }
 
 async function route(event) {
@@ -94,9 +128,16 @@ addEventListener("install", (event) => {
     event.waitUntil(route(event).catch((error) => warn("no static routes", error)));
   }
   const install = async () => {
+    isInstalling = true;
     const ready = await within(worker(), INSTALL_WITHIN, "install");
     // What is asked for first is then known to be ours to share.
     await within(ready.prepare(), PREPARE_WITHIN, "manifest").catch((error) => warn("install", error));
+    isInstalling = false;
+    if (!ready.isWanted()) {
+      isOff = true;
+      if (!registration.active) await clean();
+      throw new Error("the site wants none");
+    }
     await skipWaiting();
   };
   event.waitUntil(
@@ -117,6 +158,7 @@ addEventListener("activate", (event) => {
 });
 
 addEventListener("fetch", (event) => {
+  if (isOff) return;
   const { request } = event;
   const { method, destination, cache, headers, referrer, url } = request;
   const isNamed = url.startsWith(location.origin + FETCH);
@@ -157,6 +199,11 @@ async function answerNamed(event) {
 
 addEventListener("message", (event) => {
   if (!event.data?.fugitive) return;
+  if (event.data.fugitive === "leave") {
+    event.waitUntil(leave().finally(() => event.ports[0]?.postMessage("left")));
+    return;
+  }
+  if (isOff) return;
   event.waitUntil(
     worker()
       .then((ready) => ready.heard(event))

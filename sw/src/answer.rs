@@ -11,22 +11,19 @@ use fugitive_core::{
 use fugitive_store::Resource;
 use futures_channel::oneshot;
 use js_sys::Uint8Array;
-use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
-use web_sys::{
-    AbortSignal, FetchEvent, Headers, Request, RequestCache, RequestInit, RequestMode, Response,
-    ResponseInit,
-};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::future_to_promise;
+use web_sys::{AbortSignal, FetchEvent, Headers, Request, Response, ResponseInit};
 
 use crate::{
     catalogue::Listed,
     flow::{self, Flow, Stream, Won},
-    link::{Peers, Piece},
+    link::Peers,
     log,
     origin::{self, Body, Fetching},
     tally::{Served, Source},
     worker::State,
-    writer::{self, Writer},
+    writer::Writer,
 };
 
 /// The longest resource that is adopted or kept whole, in bytes.
@@ -153,7 +150,11 @@ impl Head {
 
 /// A response, or nothing where the browser should ask the network as if we were not there.
 pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>, JsValue> {
-    if state.is_off(&asking.client).await || !state.catalogue.policy().enabled {
+    if !state.catalogue.is_wanted() {
+        state.leave();
+        return Ok(None);
+    }
+    if state.is_off(&asking.client).await {
         return Ok(None);
     }
     if let Some(accept) = asking.header("accept") {

@@ -19,7 +19,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Headers, RequestCache, RequestInit, Response};
 
-use crate::{log, origin};
+use crate::{absence, log, origin};
 
 /// The manifest is believed for this long without asking again, in milliseconds.
 const BELIEVED_FOR: f64 = 60_000.0;
@@ -31,6 +31,12 @@ type Entries = BTreeMap<String, Entry>;
 pub struct Catalogue {
     origin: String,
     url: String,
+    /// The worker's own.
+    script: String,
+    /// What the manifest's answer last said of whether there is one.
+    is_missing: Cell<Option<bool>>,
+    /// The site has taken us away.
+    gone: Cell<bool>,
     index: RefCell<Option<Manifest>>,
     shards: RefCell<HashMap<ContentId, Option<Entries>>>,
     /// URLs of which the manifest said what the origin then did not.
@@ -59,10 +65,13 @@ struct Saved {
 
 impl Catalogue {
     /// Knows nothing yet.
-    pub fn new(origin: String, url: String) -> Self {
+    pub fn new(origin: String, url: String, script: String) -> Self {
         Self {
             origin,
             url,
+            script,
+            is_missing: Cell::default(),
+            gone: Cell::default(),
             index: RefCell::default(),
             shards: RefCell::default(),
             distrusted: RefCell::default(),
@@ -91,6 +100,11 @@ impl Catalogue {
     pub fn stated_policy(&self) -> Option<Policy> {
         let index = self.index.borrow();
         index.as_ref().map(|m| m.policy.clone())
+    }
+
+    /// Whether the site wants a worker at all.
+    pub fn is_wanted(&self) -> bool {
+        self.policy().enabled && !self.gone.get()
     }
 
     /// Whether what [`Catalogue::find`] says is recent enough to prove freshness.
@@ -140,7 +154,15 @@ impl Catalogue {
         if !due || self.refreshing.replace(true) {
             return;
         }
-        match self.fetch().await {
+        let fetched = self.fetch().await;
+        if let Some(store) = &store {
+            // A site that never had a manifest misses none.
+            let is_missing = self.is_missing.take();
+            let is_missing = is_missing.filter(|missing| !missing || self.index.borrow().is_some());
+            let is_gone = absence::is_gone(store, is_missing, &self.script).await;
+            self.gone.set(is_gone);
+        }
+        match fetched {
             Ok(None) => self.checked_at.set(now),
             Ok(Some(saved)) => match self.take(&saved.text) {
                 Ok(()) => {
@@ -195,6 +217,7 @@ impl Catalogue {
         let response = origin::fetch(&self.url, &init)
             .await
             .map_err(|e| log::reason(&e))?;
+        self.is_missing.set(absence::says(response.status()));
         if response.status() == 304 {
             return Ok(None);
         }

@@ -3,8 +3,10 @@
 //! In the order in which a request walks through it: [`worker`] hears of it and knows the page,
 //! [`answer`] finds out where its bytes are, [`catalogue`] knows the manifest, [`link`] reaches the
 //! bridge, [`origin`] the network, [`flow`] streams the bytes to the page and [`writer`] to the
-//! store. [`tally`] counts. What can be decided without a browser is decided in `fugitive-core`.
+//! store. [`tally`] counts, [`absence`] notices that the site wants no worker. What can be decided
+//! without a browser is decided in `fugitive-core`.
 
+mod absence;
 mod ahead;
 mod answer;
 mod catalogue;

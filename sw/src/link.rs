@@ -68,7 +68,7 @@ pub trait Told {
     /// The number of peers changed.
     fn peers(self: Rc<Self>, peers: Peers);
     /// The manifest changed.
-    fn manifest(&self);
+    fn manifest(self: Rc<Self>);
 }
 
 /// The near end.
@@ -344,7 +344,7 @@ impl Link {
                 told.clone().peers(peers);
                 return self.wake();
             }
-            FromBridge::Manifest {} => return told.manifest(),
+            FromBridge::Manifest {} => return told.clone().manifest(),
             FromBridge::Manners {
                 quiet,
                 given,

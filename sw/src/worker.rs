@@ -57,6 +57,9 @@ extern "C" {
     /// Where the manifest is.
     #[wasm_bindgen(method, getter)]
     fn manifest(this: &Shell) -> String;
+    /// Where the worker's own script is.
+    #[wasm_bindgen(method, getter)]
+    fn script(this: &Shell) -> String;
     /// A flow as a body.
     #[wasm_bindgen(method)]
     fn body(this: &Shell, flow: Flow) -> ReadableStream;
@@ -75,6 +78,9 @@ extern "C" {
     /// Whether the page with this client id has us switched off.
     #[wasm_bindgen(method, js_name = isOff)]
     fn is_off(this: &Shell, id: &str) -> Promise;
+    /// Takes everything away: the site wants no worker any more.
+    #[wasm_bindgen(method)]
+    fn leave(this: &Shell) -> Promise;
     /// A message to a page, if it is still there.
     #[wasm_bindgen(method)]
     fn say(this: &Shell, id: &str, message: &JsValue);
@@ -122,7 +128,7 @@ impl Worker {
     /// Starts at once to open the store and to load what is known.
     #[wasm_bindgen(constructor)]
     pub fn new(shell: Shell) -> Self {
-        let catalogue = Catalogue::new(shell.origin(), shell.manifest());
+        let catalogue = Catalogue::new(shell.origin(), shell.manifest(), shell.script());
         let state = Rc::new(State {
             shell,
             store: RefCell::default(),
@@ -156,6 +162,20 @@ impl Worker {
             state.catalogue.refresh(store, origin::clock(), false).await;
             Ok(JsValue::UNDEFINED)
         })
+    }
+
+    /// Whether the site wants a worker, as far as that is known.
+    #[wasm_bindgen(js_name = isWanted)]
+    pub fn is_wanted(&self) -> bool {
+        self.0.catalogue.is_wanted()
+    }
+
+    /// Lets go of the store, for good.
+    pub fn close(&self) {
+        self.0.store_failed_at.set(f64::INFINITY);
+        if let Some(store) = self.0.store.take() {
+            store.close();
+        }
     }
 
     /// Resolves with a response, or undefined where the network should answer.
@@ -410,6 +430,15 @@ impl State {
         }
     }
 
+    /// The site wants no worker any more: what is open is answered by the network from now on.
+    pub fn leave(&self) {
+        log::warn(&["the site wants none"]);
+        let left = self.shell.leave();
+        spawn_local(async move {
+            let _ = JsFuture::from(left).await;
+        });
+    }
+
     /// What was learnt and counted goes into the store, after a while.
     fn save_soon(self: &Rc<Self>) {
         if self.save_pending.replace(true) {
@@ -530,11 +559,13 @@ impl Told for State {
         }
     }
 
-    fn manifest(&self) {
-        let catalogue = self.catalogue.clone();
-        let store = self.store.borrow().clone();
+    fn manifest(self: Rc<Self>) {
         spawn_local(async move {
-            catalogue.refresh(store, origin::clock(), true).await;
+            let store = self.store.borrow().clone();
+            self.catalogue.refresh(store, origin::clock(), true).await;
+            if !self.catalogue.is_wanted() {
+                self.leave();
+            }
         });
     }
 }

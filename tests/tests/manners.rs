@@ -199,7 +199,9 @@ async fn days_bytes_are_counted_over_pages_and_then_it_is_enough() -> Result<()>
     holder.until(&format!("await {kept} >= {at_first}")).await?;
     holder.goto(&origin.url("/little.html")).await?;
     until_quiet(&holder, None).await?;
-    assert!(holder.eval::<f64>(given).await? >= at_first);
+    holder
+        .until(&format!("await {given} >= {at_first}"))
+        .await?;
 
     second.until_peers(1).await?;
     source(&second, &origin, 1).await?;

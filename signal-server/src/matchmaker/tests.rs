@@ -179,7 +179,7 @@ fn who_was_on_a_page_is_found_there_also_after_it_went_on() {
         room.join("o", "/elsewhere", 0, None);
     }
     let newcomer = room.join("o", "/one", 1, None);
-    assert_eq!(newcomer.offered, [walker.id.clone()]);
+    assert_eq!(newcomer.offered, std::slice::from_ref(&walker.id));
     let newcomer = room.join("o", "/two", 2, None);
     assert!(newcomer.offered.contains(&walker.id));
     // The pages of who leaves for good are nobody's any more.

@@ -1,0 +1,45 @@
+// Taking all of it away: the worker, what it keeps, what this page keeps.
+
+const CACHES = "fugitive-";
+const DATABASE = "fugitive";
+/** Read by the page loader: a page that finds it does not register again. */
+const OFF = "fugitive:off";
+/** A worker that does not say in this time that it is done is not waited for, in milliseconds. */
+const WITHIN = 3_000;
+
+/** For good: until `fugitive.consent(true)`, from the next page on. */
+export async function forget(isOurs) {
+  for (const kept of [localStorage, sessionStorage]) {
+    for (const key of Object.keys(kept)) if (key.startsWith("fugitive:")) kept.removeItem(key);
+  }
+  localStorage.setItem(OFF, "off");
+  await remove(isOurs);
+}
+
+/** The next page that wants us registers again. */
+export async function remove(isOurs) {
+  const { serviceWorker } = navigator;
+  for (const registration of await serviceWorker.getRegistrations()) {
+    const { active, waiting, installing } = registration;
+    if (!isOurs(active ?? waiting ?? installing)) continue;
+    if (active) await farewell(active);
+    await registration.unregister();
+  }
+  for (const name of await caches.keys()) {
+    if (name.startsWith(CACHES)) await caches.delete(name);
+  }
+  await new Promise((done) => {
+    const gone = indexedDB.deleteDatabase(DATABASE);
+    gone.onsuccess = gone.onerror = gone.onblocked = done;
+  });
+}
+
+/** The worker tells every page and lets go of what it has. */
+function farewell(worker) {
+  return new Promise((done) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = done;
+    setTimeout(done, WITHIN);
+    worker.postMessage({ fugitive: "leave" }, [port2]);
+  });
+}
