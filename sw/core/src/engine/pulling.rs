@@ -147,8 +147,16 @@ impl Engine {
             tier,
             doubled: false,
         });
-        let to = peer.id.clone();
+        let (to, is_proven) = (peer.id.clone(), peer.pulse.got > 0);
         self.send(&to, &message);
+        // Who never sent us anything that verified may not now, and a page does not wait to see it;
+        // nor for the next one when one has failed it.
+        if let Some(at) = self.want_at(number)
+            && self.wants[at].is_small()
+            && (!is_proven || !self.wants[at].failed.is_empty())
+        {
+            self.unsure(at);
+        }
     }
 
     /// The next open groups: in order as far as they are urgent, then those that fewest peers hold.
