@@ -15,7 +15,7 @@ export { get, prefetch, stats } from "./page.js";
 
 const WASM = new URL("__BRIDGE_WASM__", import.meta.url);
 /** What comes next is fetched when the page has been there for this long, in milliseconds. */
-const PREFETCH_AFTER = 3_000;
+const PREFETCH_AFTER = 1_000;
 const UP = "up";
 const STOP = "stop";
 const TICKET = "fugitive:ticket";

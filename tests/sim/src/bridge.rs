@@ -23,7 +23,7 @@ use crate::{
 const PORT: Time = 100;
 
 /// As in `page-bridge/js/bridge.js`.
-const PREFETCH_AFTER: Time = 3_000_000;
+const PREFETCH_AFTER: Time = 1_000_000;
 
 impl World<'_> {
     /// By device, and by what the visitor gives.
