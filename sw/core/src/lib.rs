@@ -12,6 +12,7 @@ pub mod cache;
 pub mod content;
 pub mod deflate;
 pub mod engine;
+pub mod evict;
 pub mod hedge;
 pub mod manifest;
 pub mod manners;

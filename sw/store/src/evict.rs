@@ -1,10 +1,15 @@
-//! Making room: whole contents go, least recently used first, with all that belongs to them.
+//! Making room: whole contents go, the least worth first, with all that belongs to them. What a content
+//! is worth is decided in `fugitive-core`.
 //!
 //! Where the disk is full the browser refuses every transaction that puts anything, however much it
 //! deletes: what is evicted then is counted afterwards.
 
-use fugitive_core::content::ContentId;
+use fugitive_core::{
+    content::ContentId,
+    evict::{Kept, worth},
+};
 use futures_util::future::{join, join3};
+use js_sys::Date;
 use rexie::{KeyRange, Transaction};
 use wasm_bindgen::JsValue;
 
@@ -27,7 +32,7 @@ struct Candidate {
     key: JsValue,
     /// None if its record cannot be read.
     id: Option<ContentId>,
-    used: f64,
+    worth: f64,
     kept: u64,
 }
 
@@ -123,11 +128,11 @@ impl Connection {
         let mut going = Vec::new();
         while usage.bytes > target.bytes || usage.contents > target.contents {
             // Looked for each time: a sort is four kilobytes of code, and few go of many.
-            let ages = candidates.iter().enumerate();
-            let Some((oldest, _)) = ages.min_by(|a, b| a.1.used.total_cmp(&b.1.used)) else {
+            let all = candidates.iter().enumerate();
+            let Some((least, _)) = all.min_by(|a, b| a.1.worth.total_cmp(&b.1.worth)) else {
                 break;
             };
-            let one = candidates.swap_remove(oldest);
+            let one = candidates.swap_remove(least);
             usage.less(one.kept);
             going.push(one);
         }
@@ -196,6 +201,7 @@ async fn census(transaction: &Transaction) -> Result<(Vec<Candidate>, Usage), St
         contents.get_all(None, None),
     )
     .await;
+    let now = Date::now();
     let mut usage = Usage::default();
     let mut all = Vec::new();
     for (key, record) in keys?.into_iter().zip(records?) {
@@ -206,7 +212,14 @@ async fn census(transaction: &Transaction) -> Result<(Vec<Candidate>, Usage), St
         all.push(Candidate {
             key,
             id: content.as_ref().map(|content| content.id),
-            used: content.as_ref().map_or(0.0, |content| content.used),
+            worth: content.map_or(0.0, |content| {
+                let kept = Kept {
+                    bytes: kept,
+                    uses: content.uses,
+                    used: content.used,
+                };
+                worth(&kept, now)
+            }),
             kept,
         });
     }

@@ -77,6 +77,9 @@ pub struct Content {
     pub groups: Vec<(u32, u32)>,
     /// When it was last written or touched, in milliseconds since 1970.
     pub used: f64,
+    /// How often it was used; records from before this was counted have none.
+    #[serde(default)]
+    pub uses: u32,
     /// Bytes that it takes in the database.
     pub kept: u64,
 }

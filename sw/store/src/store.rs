@@ -154,7 +154,7 @@ impl Store {
         self.call(move |on| async move { on.set_shared(&id, shared).await })
     }
 
-    /// Says that contents were used now, so that they are evicted last. At most 256, later ones are
+    /// Says that contents were used now, so that they are evicted later. At most 256, later ones are
     /// left out; unknown ones are ignored.
     pub fn touch(&self, ids: Vec<ContentId>) -> Call<()> {
         self.call(|on| async move { on.touch(&ids).await })
@@ -173,7 +173,7 @@ impl Store {
         self.call(move |on| async move { on.remove(&id).await })
     }
 
-    /// Evicts what was used longest ago until `bytes` more fit into the budget, and says what went.
+    /// Evicts what is least worth until `bytes` more fit into the budget, and says what went.
     /// Several transactions.
     pub fn make_room(&self, bytes: u64) -> Call<Vec<ContentId>> {
         self.call(move |on| async move { on.make_room(bytes).await })

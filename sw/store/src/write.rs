@@ -98,21 +98,29 @@ impl Connection {
 
     pub(crate) async fn set_shared(&self, id: &ContentId, shared: bool) -> Result<(), StoreError> {
         let shared = JsValue::from_bool(shared);
-        self.amend(&[*id], "shared", &shared).await
+        self.amend(&[*id], |record| {
+            Reflect::set(record, &"shared".into(), &shared)
+        })
+        .await
     }
 
     pub(crate) async fn touch(&self, ids: &[ContentId]) -> Result<(), StoreError> {
         let now = JsValue::from_f64(Date::now());
         let ids = &ids[..ids.len().min(MAX_TOUCHED)];
-        self.amend(ids, "used", &now).await
+        self.amend(ids, |record| {
+            let uses = Reflect::get(record, &"uses".into())?.as_f64();
+            let more = JsValue::from_f64(uses.unwrap_or_default() + 1.0);
+            Reflect::set(record, &"uses".into(), &more)?;
+            Reflect::set(record, &"used".into(), &now)
+        })
+        .await
     }
 
-    /// Sets one field of these contents.
+    /// Changes the records of these contents.
     async fn amend(
         &self,
         ids: &[ContentId],
-        field: &str,
-        value: &JsValue,
+        change: impl Fn(&JsValue) -> Result<bool, JsValue>,
     ) -> Result<(), StoreError> {
         if ids.is_empty() {
             return Ok(());
@@ -121,7 +129,7 @@ impl Connection {
         let outcome = async {
             for id in ids {
                 if let Some(record) = get(&transaction, CONTENTS, content_key(id)).await?
-                    && Reflect::set(&record, &JsValue::from_str(field), value).is_ok()
+                    && change(&record).is_ok()
                 {
                     put(&transaction, CONTENTS, &record, None).await?;
                 }
@@ -226,6 +234,7 @@ impl Write {
                     shared: false,
                     groups: Vec::new(),
                     used: 0.0,
+                    uses: 1,
                     kept: 0,
                 }
             }
