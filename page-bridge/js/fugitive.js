@@ -10,6 +10,7 @@
   const absolute = (url) => new URL(url, location);
   const worker = absolute(settings.sw ?? "/fugitive-sw.js");
   if (settings.manifest) worker.searchParams.set("manifest", absolute(settings.manifest));
+  if (settings.hosts) worker.searchParams.set("hosts", settings.hosts.trim().split(/[\s,]+/));
   const isOurs = (other) => other && new URL(other.scriptURL).pathname === worker.pathname;
   const inControl = () => isOurs(serviceWorker?.controller);
   const next = (target, event) =>
@@ -67,6 +68,11 @@
       if (other && !isOurs(other)) {
         console.info("fugitive: not registered, this scope has " + other.scriptURL);
         return false;
+      }
+      // A hard reload passes the worker by: what it holds of these is older than what the page has.
+      if (isFirst && isOurs(there?.active)) {
+        const urls = performance.getEntriesByType("resource").map(({ name }) => name);
+        there.active.postMessage({ fugitive: "reloaded", urls });
       }
       const made = await serviceWorker.register(worker, { scope, updateViaCache: "none" });
       coming = made.installing;

@@ -6,16 +6,20 @@ const { serviceWorker } = navigator;
 /** As `fetch`. A plain GET goes through store, peers and hedge; all else is none of our business. */
 export async function get(input, init) {
   const request = new Request(input, init);
-  const { headers, signal } = request;
+  const { headers, signal, cache } = request;
   const url = request.url.split("#")[0];
   const usual = new Request(url);
   const isPlain =
-    ["method", "mode", "credentials", "cache", "redirect", "integrity"].every(
+    ["method", "credentials", "redirect", "integrity"].every(
       (part) => request[part] === usual[part],
-    ) && [...headers.keys()].every((name) => name === "accept" || name === "range");
+    ) &&
+    ["cors", "same-origin"].includes(request.mode) &&
+    cache !== "no-store" &&
+    [...headers.keys()].every((name) => ["accept", "range", "if-range"].includes(name));
   if (isPlain && serviceWorker.controller) {
     try {
-      const response = await fetch("/fugitive/fetch/" + encodeURIComponent(url), { headers, signal });
+      const named = "/fugitive/fetch/" + encodeURIComponent(url);
+      const response = await fetch(named, { headers, signal, cache, mode: "same-origin" });
       if (response.headers.has("x-fugitive")) {
         return Object.defineProperty(response, "url", { value: url });
       }

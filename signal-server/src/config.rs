@@ -36,6 +36,8 @@ pub struct Config {
     pub include: Vec<String>,
     /// Globs: these are never listed.
     pub exclude: Vec<String>,
+    /// Folders that other hosts serve, as `URL=FOLDER`: listed by whole URLs.
+    pub also_listed: Vec<String>,
     /// Requests wait for peers up to 0.8 s, though the origin may be faster.
     pub spare_origin: bool,
     /// Where outboards are kept; one folder for one site. Else they are made anew at each start.
@@ -81,6 +83,7 @@ impl Default for Config {
             client: None,
             include: Vec::new(),
             exclude: Vec::new(),
+            also_listed: Vec::new(),
             spare_origin: false,
             cache: None,
             ice: Vec::new(),

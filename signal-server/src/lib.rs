@@ -119,6 +119,9 @@ pub enum Unable {
     /// `include` or `exclude`.
     #[error("not a pattern: {0}")]
     Pattern(#[from] globset::Error),
+    /// `also-listed`.
+    #[error("also-listed: {0}")]
+    Also(io::Error),
     /// Servers of a cluster must know each other's visitors.
     #[error("a cluster needs a secret of tickets (access.ticket-secret), the same for all servers")]
     NoSecret,
@@ -164,6 +167,7 @@ impl Server {
             None => None,
         };
         let listed = scan::Rules::new(&config.include, &config.exclude)?;
+        let listed = listed.also(&config.also_listed).map_err(Unable::Also)?;
         let (outboards, temporary) = match config.cache.clone() {
             Some(folder) => (folder, None),
             None => {

@@ -128,6 +128,7 @@ impl Serve {
 
 /// The manifest publishes the names of all files that it lists.
 #[derive(Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Listed {
     /// List only what matches.
     #[arg(long, value_name = "GLOB")]
@@ -137,6 +138,10 @@ struct Listed {
     #[arg(long, value_name = "GLOB")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     exclude: Vec<String>,
+    /// List a folder that another host serves, by whole URLs.
+    #[arg(long, value_name = "URL=FOLDER")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also_listed: Vec<String>,
     /// Have requests wait for peers up to 0.8 s, though the origin may be faster.
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -187,6 +192,7 @@ fn main() -> anyhow::Result<()> {
         Command::Manifest { dir, listed } => {
             log(&config::read(None, &[], BTreeMap::<(), ()>::new())?);
             let rules = Rules::new(&listed.include, &listed.exclude)?;
+            let rules = rules.also(&listed.also_listed)?;
             let style = "{bar:40} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}";
             let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(style)?);
             let policy = Policy {

@@ -48,6 +48,8 @@ const PATH: &AsciiSet = &CONTROLS
 pub struct Rules {
     include: Option<GlobSet>,
     exclude: GlobSet,
+    /// Folders that other hosts serve, each with the URL that it has there.
+    also: Vec<(String, PathBuf)>,
 }
 
 impl Rules {
@@ -66,7 +68,28 @@ impl Rules {
         Ok(Self {
             include: (!include.is_empty()).then(|| set(include)).transpose()?,
             exclude: set(exclude)?,
+            also: Vec::new(),
         })
+    }
+
+    /// Folders that other hosts serve are listed too, by whole URLs: each is `URL=FOLDER`. That the
+    /// host lets the site's pages read them (`Access-Control-Allow-Origin`) is for the operator to
+    /// know.
+    pub fn also(mut self, listed: &[String]) -> io::Result<Self> {
+        let wrong = |text: &String| {
+            let why = format!("{text}: not https://host/path=FOLDER");
+            io::Error::new(io::ErrorKind::InvalidInput, why)
+        };
+        for text in listed {
+            let (url, folder) = text.split_once('=').ok_or_else(|| wrong(text))?;
+            let is_url = url.starts_with("https://") || url.starts_with("http://");
+            if !is_url || url.contains(['?', '#', ' ']) {
+                return Err(wrong(text));
+            }
+            let url = url.trim_end_matches('/').to_owned();
+            self.also.push((url, fs::canonicalize(folder)?));
+        }
+        Ok(self)
     }
 
     fn allow(&self, relative: &Path) -> bool {
@@ -127,13 +150,23 @@ pub struct Scanner {
     headers: bool,
     known: HashMap<PathBuf, Known>,
     hashes: Option<Hashes>,
+    /// What begins the keys: nothing, or another host.
+    prefix: String,
+    also: Vec<Scanner>,
 }
 
 impl Scanner {
     /// For a site that this server serves: files must be at rest for a while, and entries carry
     /// the headers that it sends. The root must be canonical. Outboards are written to `outboards`.
-    pub fn live(root: PathBuf, rules: Rules, outboards: PathBuf, settle: Duration) -> Self {
+    pub fn live(root: PathBuf, mut rules: Rules, outboards: PathBuf, settle: Duration) -> Self {
+        let also = std::mem::take(&mut rules.also).into_iter();
+        let also = also.map(|(prefix, folder)| Self {
+            prefix,
+            settle,
+            ..Self::elsewhere(folder, rules.clone(), outboards.clone())
+        });
         Self {
+            also: also.collect(),
             root,
             rules,
             outboards,
@@ -141,6 +174,7 @@ impl Scanner {
             headers: true,
             known: HashMap::new(),
             hashes: None,
+            prefix: String::new(),
         }
     }
 
@@ -215,15 +249,20 @@ impl Scanner {
             self.known.remove(path);
         }
         self.save(&new, &gone);
-        let entries = candidates
+        let mut entries: BTreeMap<String, Entry> = candidates
             .iter()
             .filter_map(|c| {
                 Some((
-                    c.key.clone(),
+                    [self.prefix.as_str(), &c.key].concat(),
                     vec![self.variant(c, self.known.get(&c.path)?)],
                 ))
             })
             .collect();
+        for other in &mut self.also {
+            let found = other.scan(now, progress)?;
+            entries.extend(found.entries);
+            unsettled |= found.unsettled;
+        }
         Ok(Found { entries, unsettled })
     }
 
@@ -424,6 +463,32 @@ mod tests {
     fn keys(scanner: &mut Scanner) -> Vec<String> {
         let found = scanner.scan(SystemTime::now(), &()).unwrap();
         found.entries.into_keys().collect()
+    }
+
+    #[test]
+    fn folder_of_another_host_is_listed_by_whole_urls() {
+        let (here, there) = (
+            site(&[("a.jpg", b"a")]),
+            site(&[("x y.jpg", b"b"), ("no.html", b"c")]),
+        );
+        let also = |text: String| Rules::new(&[], &[]).unwrap().also(&[text]);
+        let rules = also(format!("https://img.b/p/={}", there.path().display())).unwrap();
+        let root = fs::canonicalize(here.path()).unwrap();
+        let outboards = root.join(".outboards");
+        let mut scanner = Scanner::live(root, rules, outboards, Duration::ZERO);
+        let found = scanner.scan(SystemTime::now(), &()).unwrap();
+        let keys: Vec<_> = found.entries.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["/a.jpg", "https://img.b/p/x%20y.jpg"]);
+        // What headers another host sends is not for us to say.
+        assert_eq!(found.entries["https://img.b/p/x%20y.jpg"][0].etag, None);
+        for wrong in [
+            "/p=/tmp",
+            "https://img.b",
+            "https://img.b/?q=/tmp",
+            "https://b=/nowhere",
+        ] {
+            assert!(also(wrong.to_owned()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ const PREPARE_WITHIN = 5_000;
 /** Nor does a worker that leaves wait longer for its pages, in milliseconds. */
 const LEAVE_WITHIN = 1_000;
 const OFF = /[?&]fugitive=off(&|#|$)/;
+/** Other hosts of the site whose media may be listed, as the page's tag names them. */
+const HOSTS = new Set(new URL(location).searchParams.get("hosts")?.split(","));
 /** Conditional requests are the page's own business with the origin. */
 const CONDITIONAL = ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since"];
 
@@ -163,13 +165,22 @@ addEventListener("fetch", (event) => {
   const { method, destination, cache, headers, referrer, url } = request;
   const isNamed = url.startsWith(location.origin + FETCH);
   if (method !== "GET" || !(isNamed || MEDIA.includes(destination))) return;
-  // What the page's policy allows from another host, ours may not, and its answer may be opaque.
-  if (!url.startsWith(location.origin + "/")) return;
-  if (cache !== "default" && cache !== "force-cache") return;
+  if (!url.startsWith(location.origin + "/") && !isReadable(request)) return;
+  if (cache === "no-store") return;
   if (headers.has("authorization") || CONDITIONAL.some((name) => headers.has(name))) return;
   if (OFF.test(referrer)) return;
   event.respondWith(isNamed ? answerNamed(event) : answer(event));
 });
+
+/**
+ * Whether a request to another host is one whose answer its page may read. Any other answer is opaque
+ * and must stay so: a page could read from ours what it may not read. What the page's policy allows
+ * ours may not, so that a host that failed once is left alone.
+ */
+function isReadable({ url, mode, credentials, destination }) {
+  const anonymous = mode === "cors" && credentials !== "include";
+  return destination === "image" && anonymous && HOSTS.has(new URL(url).origin);
+}
 
 async function answer(event) {
   try {
@@ -180,7 +191,12 @@ async function answer(event) {
     if (event.request.signal.aborted) throw error;
     warn(event.request.url, error);
   }
-  return fetch(event.request);
+  try {
+    return await fetch(event.request);
+  } catch (error) {
+    HOSTS.delete(new URL(event.request.url).origin);
+    throw error;
+  }
 }
 
 async function answerNamed(event) {

@@ -42,11 +42,7 @@ pub async fn adopt(state: &Rc<State>, urls: impl Iterator<Item = String>) {
     let Some(store) = state.store().await else {
         return;
     };
-    let now = origin::clock();
-    state
-        .catalogue
-        .refresh(Some(store.clone()), now, false)
-        .await;
+    state.catalogue.refresh(Some(store.clone()), false).await;
     for url in urls {
         let Some(variant) = listed(state, &url) else {
             continue;
@@ -77,7 +73,7 @@ pub async fn expect(
     urls: impl Iterator<Item = String>,
 ) {
     let store = state.store().await;
-    state.catalogue.refresh(store, origin::clock(), false).await;
+    state.catalogue.refresh(store, false).await;
     let ids = urls.filter_map(|url| Some(listed(state, &url)?.id));
     state.link.expect(client, page, ids.collect());
 }

@@ -1,107 +1,35 @@
 //! The way of one image: memory, store, peers, network. Each step either answers or passes on.
 
-use std::{ops::Range, rc::Rc};
+use std::rc::Rc;
 
 use fugitive_core::{
-    cache,
-    content::ContentId,
+    cache::{self, Copy, Mode, Verdict, find},
+    content::group_count,
     manifest::Variant,
-    request::{Asked, asked, content_range, parse_content_range},
+    request::{Asked, asked, parse_content_range},
 };
-use fugitive_store::Resource;
-use futures_channel::oneshot;
+use fugitive_store::{Resource, Store};
 use js_sys::Uint8Array;
 use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::future_to_promise;
-use web_sys::{AbortSignal, FetchEvent, Headers, Request, Response, ResponseInit};
+use web_sys::Response;
 
 use crate::{
+    asking::Asking,
     catalogue::Listed,
     flow::{self, Flow, Stream, Won},
     link::Peers,
     log,
     origin::{self, Body, Fetching},
-    tally::{Served, Source},
+    relay::{from_origin, relay},
+    response::{init, unsatisfiable},
+    tally::Source,
+    validate,
     worker::State,
     writer::Writer,
 };
 
 /// The longest resource that is adopted or kept whole, in bytes.
 pub const WHOLE: u64 = 16 << 20;
-
-/// One request as it came.
-pub struct Asking {
-    request: Request,
-    url: String,
-    client: String,
-    named: bool,
-    since: f64,
-    headers: Vec<(String, String)>,
-    event: FetchEvent,
-}
-
-impl Asking {
-    /// `url` is what is asked for, which for `named` is not the request's own.
-    pub fn new(
-        event: FetchEvent,
-        request: Request,
-        url: String,
-        client: String,
-        named: bool,
-    ) -> Self {
-        Self {
-            headers: origin::headers(&request.headers()),
-            request,
-            url: match url.split_once('#') {
-                Some((before, _)) => before.to_owned(),
-                None => url,
-            },
-            client,
-            named,
-            since: origin::clock(),
-            event,
-        }
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        find(&self.headers, name)
-    }
-
-    /// Aborted when the page gives up.
-    pub fn signal(&self) -> AbortSignal {
-        self.request.signal()
-    }
-
-    fn served(&self, id: Option<ContentId>) -> Served {
-        Served {
-            url: self.url.clone(),
-            client: self.client.clone(),
-            bytes: [0; 5],
-            since: self.since,
-            id,
-        }
-    }
-
-    /// Keeps the worker alive until what is returned is dropped.
-    fn busy(&self) -> oneshot::Sender<()> {
-        let (sender, receiver) = oneshot::channel::<()>();
-        let done = future_to_promise(async move {
-            let _ = receiver.await;
-            Ok(JsValue::UNDEFINED)
-        });
-        if let Err(error) = self.event.wait_until(&done) {
-            log::debug(&["worker may end early: ", &log::reason(&error)]);
-        }
-        sender
-    }
-}
-
-fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers
-        .iter()
-        .find(|(header, _)| header == name)
-        .map(|(_, value)| value.as_str())
-}
 
 /// What is known of a resource before its bytes are.
 pub struct Head {
@@ -148,6 +76,31 @@ impl Head {
     }
 }
 
+/// What is held of the response to a URL.
+pub struct Held {
+    /// The response.
+    pub resource: Resource,
+    /// All of its bytes, if they are at hand.
+    bytes: Option<Vec<u8>>,
+    groups: Vec<(u32, u32)>,
+    source: Source,
+}
+
+impl Held {
+    fn is_complete(&self) -> bool {
+        self.bytes.is_some() || self.groups == [(0, group_count(self.resource.len))]
+    }
+}
+
+/// A stored response as the policy sees it.
+pub fn copy_of(resource: &Resource) -> Copy<'_> {
+    Copy {
+        headers: &resource.headers,
+        request: &resource.request_headers,
+        stored_at: resource.stored_at,
+    }
+}
+
 /// A response, or nothing where the browser should ask the network as if we were not there.
 pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>, JsValue> {
     if !state.catalogue.is_wanted() {
@@ -162,88 +115,121 @@ pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>
     }
     let store = state.store().await;
     keep_manifest(&state, &asking);
-    let listed = state.catalogue.find(&asking.url, asking.header("accept"));
+    let find = || state.catalogue.find(&asking.url, asking.header("accept"));
+    let mut listed = find();
     if let Listed::As(variant) = &listed {
         state.link.asked(&asking.client, variant.id);
     }
+    if matches!(asking.mode, Mode::Reload | Mode::NoStore) {
+        state.forget(&asking.url);
+        if state.catalogue.is_elsewhere(&asking.url) {
+            return Ok(None);
+        }
+        return from_network(&state, &asking, &listed).await;
+    }
 
-    if let Some(response) = from_memory(&state, &asking, &listed)? {
-        return Ok(Some(response));
+    let held = look(&state, &asking, store.as_ref()).await;
+    let weigh = |listed: &Listed| match &held {
+        Some(held) => weigh(&state, &asking, &held.resource, listed),
+        None => Verdict::Other,
+    };
+    let mut verdict = weigh(&listed);
+    let is_good = matches!(verdict, Verdict::Fresh | Verdict::WhileRevalidating);
+    let is_doubtful = |listed: &Listed| match listed {
+        Listed::As(variant) => !state.catalogue.proves(variant, asking.mode, asking.came),
+        _ => false,
+    };
+    if !is_good && is_doubtful(&listed) {
+        // One look at the manifest proves all that it lists.
+        state.catalogue.prove(store.clone(), asking.came).await;
+        listed = find();
+        verdict = weigh(&listed);
     }
-    let mut held = Vec::new();
-    if let Some(store) = &store {
-        match store.hit(&asking.url).await {
-            Ok(Some(hit)) if is_fresh(&state, &asking, &hit.resource, &listed) => {
-                if let Listed::As(variant) = &listed
-                    && variant.id == hit.resource.id
-                    && !hit.resource.listed
-                {
-                    state.share(hit.resource.clone(), hit.groups.clone());
-                }
-                if let Some(bytes) = hit.bytes {
-                    state.memory.borrow_mut().put(&hit.resource, &bytes);
-                    state.used(hit.resource.id);
-                    return small(&state, &asking, &hit.resource, &bytes, Source::Store);
-                }
-                let bao = matches!(&listed, Listed::As(variant) if variant.bao);
-                let head = Head {
-                    resource: hit.resource,
-                    bao,
-                };
-                return from_parts(&state, &asking, head, hit.groups).await;
+    let is_doubtful = is_doubtful(&listed);
+    if state.catalogue.is_elsewhere(&asking.url)
+        && (is_doubtful || !matches!(listed, Listed::As(_)))
+    {
+        return Ok(None);
+    }
+    match (held, verdict) {
+        (Some(held), Verdict::Fresh) => return from_copy(&state, &asking, held, &listed).await,
+        (Some(held), Verdict::WhileRevalidating) => {
+            validate::behind(&state, &asking, &held.resource);
+            return from_copy(&state, &asking, held, &listed).await;
+        }
+        (Some(held), Verdict::Stale { if_error }) if held.is_complete() => {
+            unlist(&state, &held.resource, &listed);
+            return validate::first(&state, &asking, held, if_error).await;
+        }
+        (Some(held), _) => unlist(&state, &held.resource, &listed),
+        (None, _) => {}
+    }
+    match &listed {
+        _ if asking.mode == Mode::OnlyIfCached => Ok(None),
+        Listed::As(variant) if !is_doubtful => {
+            let mut groups = Vec::new();
+            if let Some(store) = &store
+                && let Ok(Some(content)) = store.content(&variant.id).await
+            {
+                groups = content.groups;
             }
-            Ok(Some(hit)) => unlist(&state, &hit.resource, &listed),
-            Ok(None) => {}
-            Err(error) => state.store_failed(&error),
+            let head = Head::listed(&asking.url, variant);
+            from_parts(&state, &asking, head, groups).await
         }
-        if let Listed::As(variant) = &listed
-            && let Ok(Some(content)) = store.content(&variant.id).await
-        {
-            held = content.groups;
-        }
-    }
-    match listed {
-        Listed::As(variant) => {
-            let head = Head::listed(&asking.url, &variant);
-            from_parts(&state, &asking, head, held).await
-        }
-        _ if asking.named => Ok(None),
-        _ => from_origin(&state, &asking, None).await.map(Some),
+        _ => from_network(&state, &asking, &listed).await,
     }
 }
 
+/// Memory, or else the store.
+async fn look(state: &Rc<State>, asking: &Asking, store: Option<&Store>) -> Option<Held> {
+    let kept = state.memory.borrow_mut().get(&asking.url).cloned();
+    if let Some((resource, bytes)) = kept {
+        return Some(Held {
+            resource,
+            bytes: Some(bytes),
+            groups: Vec::new(),
+            source: Source::Memory,
+        });
+    }
+    match store?.hit(&asking.url).await {
+        Ok(hit) => hit.map(|hit| Held {
+            resource: hit.resource,
+            bytes: hit.bytes,
+            groups: hit.groups,
+            source: Source::Store,
+        }),
+        Err(error) => {
+            state.store_failed(&error);
+            None
+        }
+    }
+}
+
+/// What may be done with a stored copy.
+fn weigh(state: &State, asking: &Asking, copy: &Resource, listed: &Listed) -> Verdict {
+    if let Listed::As(variant) = listed {
+        if variant.id != copy.id {
+            return Verdict::Other;
+        }
+        if state.catalogue.proves(variant, asking.mode, asking.came) {
+            return Verdict::Fresh;
+        }
+    }
+    let now = js_sys::Date::now();
+    cache::judge(&asking.headers, asking.mode, &copy_of(copy), now)
+}
+
 fn keep_manifest(state: &Rc<State>, asking: &Asking) {
-    let now = origin::clock();
-    if state.catalogue.is_recent(now) {
+    if state.catalogue.is_recent() {
         return;
     }
     let busy = asking.busy();
     let state = state.clone();
     wasm_bindgen_futures::spawn_local(async move {
         let store = state.store().await;
-        state.catalogue.refresh(store, now, false).await;
+        state.catalogue.refresh(store, false).await;
         drop(busy);
     });
-}
-
-/// Whether a stored copy may be used without asking the origin.
-fn is_fresh(state: &State, asking: &Asking, copy: &Resource, listed: &Listed) -> bool {
-    if let Listed::As(variant) = listed {
-        if variant.id != copy.id {
-            return false;
-        }
-        if state.catalogue.is_recent(origin::clock()) {
-            return true;
-        }
-    }
-    cache::fresh(
-        &asking.headers,
-        &copy.request_headers,
-        copy.status,
-        &copy.headers,
-        copy.stored_at,
-        js_sys::Date::now(),
-    )
 }
 
 /// The origin no longer shares what it once did: neither do we.
@@ -253,20 +239,50 @@ fn unlist(state: &Rc<State>, copy: &Resource, listed: &Listed) {
     }
 }
 
-fn from_memory(
+/// What is held, as it is.
+pub async fn from_copy(
+    state: &Rc<State>,
+    asking: &Asking,
+    mut held: Held,
+    listed: &Listed,
+) -> Result<Option<Response>, JsValue> {
+    if let Listed::As(variant) = listed
+        && variant.id == held.resource.id
+        && !held.resource.listed
+    {
+        held.resource.listed = true;
+        state.share(held.resource.clone(), held.groups.clone());
+    }
+    if let Some(bytes) = held.bytes {
+        if held.source == Source::Store {
+            state.memory.borrow_mut().put(&held.resource, &bytes);
+            state.used(held.resource.id);
+        }
+        return small(state, asking, &held.resource, &bytes, held.source);
+    }
+    state.used(held.resource.id);
+    let head = Head {
+        resource: held.resource,
+        bao: matches!(listed, Listed::As(variant) if variant.bao),
+    };
+    from_parts(state, asking, head, held.groups).await
+}
+
+/// The origin's answer. What is asked for by name and is not listed the page gets itself, with its
+/// own rights.
+async fn from_network(
     state: &Rc<State>,
     asking: &Asking,
     listed: &Listed,
 ) -> Result<Option<Response>, JsValue> {
-    let kept = state.memory.borrow_mut().get(&asking.url).cloned();
-    let Some((resource, bytes)) = kept else {
+    if asking.named {
         return Ok(None);
-    };
-    if is_fresh(state, asking, &resource, listed) {
-        return small(state, asking, &resource, &bytes, Source::Memory);
     }
-    state.memory.borrow_mut().forget(&asking.url);
-    Ok(None)
+    let head = match listed {
+        Listed::As(variant) => Some(Rc::new(Head::listed(&asking.url, variant))),
+        _ => None,
+    };
+    from_origin(state, asking, head.as_ref()).await.map(Some)
 }
 
 fn asked_of(asking: &Asking, resource: &Resource) -> Asked {
@@ -332,11 +348,15 @@ async fn from_parts(
         // A large resource comes from the origin only as far as peers are late with it.
         let hedge = flow::hedge(&gap);
         // What is asked for by name has another URL than the request.
-        let in_parts = is_part || hedge != gap || asking.named;
+        // Nor is a range of another host's, whose answer would not say which it is.
+        let is_elsewhere = state.catalogue.is_elsewhere(&asking.url);
+        let in_parts = (is_part || hedge != gap || asking.named) && !is_elsewhere;
         let fetching = async |fetching: &Fetching| {
             if in_parts {
                 let url = &head.resource.url;
                 fetching.rest(url, hedge.clone(), head.validator()).await
+            } else if asking.named {
+                fetching.whole(&asking.url).await
             } else {
                 fetching.request(&asking.request).await
             }
@@ -373,150 +393,6 @@ fn length_of(response: &Response) -> Option<u64> {
         Some(range) => parse_content_range(range).map(|(_, len)| len),
         None => find(&headers, "content-length")?.parse().ok(),
     }
-}
-
-async fn from_origin(
-    state: &Rc<State>,
-    asking: &Asking,
-    head: Option<&Rc<Head>>,
-) -> Result<Response, JsValue> {
-    let began = origin::clock();
-    let fetching = Fetching::default();
-    let response = fetching.request(&asking.request).await?;
-    state.origin_answered(origin::clock() - began);
-    fetching.keep();
-    relay(state, asking, response, head).await
-}
-
-/// The origin's own answer, kept on its way through where it may be.
-async fn relay(
-    state: &Rc<State>,
-    asking: &Asking,
-    response: Response,
-    head: Option<&Rc<Head>>,
-) -> Result<Response, JsValue> {
-    let status = response.status();
-    let headers = origin::headers(&response.headers());
-    let length = find(&headers, "content-length").and_then(|value| value.parse::<u64>().ok());
-    let mut served = asking.served(None);
-    let encoded = find(&headers, "content-encoding").is_some();
-    let part = find(&headers, "content-range").and_then(parse_content_range);
-
-    let writer = match (status, head, part) {
-        (200, Some(head), _) => Some(Writer::from_origin(state, head.clone(), 0, asking.busy())),
-        (206, Some(head), Some((start, len))) if len == head.resource.len => Some(
-            Writer::from_origin(state, head.clone(), start, asking.busy()),
-        ),
-        (200, None, _)
-            if length.is_none_or(|length| length <= WHOLE)
-                && cache::storable(&asking.headers, status, &headers) =>
-        {
-            let resource = Resource {
-                url: asking.url.clone(),
-                id: ContentId([0; 32]),
-                len: 0,
-                status,
-                headers: kept_headers(&headers),
-                stored_at: js_sys::Date::now(),
-                request_headers: selecting(&asking.headers, &headers),
-                listed: false,
-            };
-            Some(Writer::unlisted(state, resource, asking.busy()))
-        }
-        _ => None,
-    };
-    let Some(writer) = writer else {
-        served.add(Source::Network, length.unwrap_or_default());
-        state.served(&served);
-        return Ok(response);
-    };
-    let start = part.map_or(0, |(start, _)| start);
-    // What is decoded on its way has another length than the header says.
-    let end = length.filter(|_| !encoded).map(|length| start + length);
-    let body = Body::of(&response);
-    let init = ResponseInit::new();
-    init.set_status(status);
-    init.set_status_text(&response.status_text());
-    init.set_headers(&own_headers(&headers, encoded)?);
-    let mut stream = Stream::relay(state.clone(), head.cloned(), start, end, body, served);
-    stream.write_with(writer);
-    let body = state.body(Flow::new(stream));
-    Response::new_with_opt_readable_stream_and_init(Some(&body), &init)
-}
-
-/// Headers without those that speak of the transfer rather than of the content.
-fn kept_headers(headers: &[(String, String)]) -> Vec<(String, String)> {
-    let transfer = [
-        "content-encoding",
-        "content-length",
-        "connection",
-        "transfer-encoding",
-    ];
-    headers
-        .iter()
-        .filter(|(name, _)| !transfer.contains(&name.as_str()))
-        .cloned()
-        .collect()
-}
-
-fn own_headers(headers: &[(String, String)], encoded: bool) -> Result<JsValue, JsValue> {
-    let own = Headers::new()?;
-    for (name, value) in headers {
-        let decoded = encoded && (name == "content-encoding" || name == "content-length");
-        if !decoded {
-            own.append(name, value)?;
-        }
-    }
-    Ok(own.into())
-}
-
-/// The request's headers that `Vary` names.
-fn selecting(request: &[(String, String)], response: &[(String, String)]) -> Vec<(String, String)> {
-    let vary = find(response, "vary").unwrap_or_default();
-    let named = |name: &str| vary.split(',').any(|v| v.trim().eq_ignore_ascii_case(name));
-    request
-        .iter()
-        .filter(|(name, _)| named(name))
-        .cloned()
-        .collect()
-}
-
-fn init(
-    asking: &Asking,
-    resource: &Resource,
-    range: &Range<u64>,
-    is_part: bool,
-) -> Result<ResponseInit, JsValue> {
-    let headers = Headers::new()?;
-    for (name, value) in &resource.headers {
-        headers.append(name, value)?;
-    }
-    headers.set("accept-ranges", "bytes")?;
-    headers.set("content-length", &(range.end - range.start).to_string())?;
-    if is_part {
-        headers.set("content-range", &content_range(range, resource.len))?;
-    }
-    if asking.named {
-        headers.set("x-fugitive", "1")?;
-    }
-    let init = ResponseInit::new();
-    init.set_status(if is_part { 206 } else { resource.status });
-    init.set_status_text(if is_part { "Partial Content" } else { "OK" });
-    init.set_headers(&headers);
-    Ok(init)
-}
-
-fn unsatisfiable(asking: &Asking, len: u64) -> Result<Response, JsValue> {
-    let headers = Headers::new()?;
-    if asking.named {
-        headers.set("x-fugitive", "1")?;
-    }
-    headers.set("content-range", &["bytes */", &len.to_string()].concat())?;
-    let init = ResponseInit::new();
-    init.set_status(416);
-    init.set_status_text("Range Not Satisfiable");
-    init.set_headers(&headers);
-    Response::new_with_opt_str_and_init(None, &init)
 }
 
 /// Whether peers can be asked now; waits as long as it is worth for a bridge that is coming.

@@ -6,24 +6,32 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, HashMap},
+    pin::pin,
     rc::Rc,
 };
 
 use fugitive_core::{
+    cache::{self, Copy, Mode, Verdict},
     content::ContentId,
     manifest::{self, Entry, MAX_FILE, Manifest, Policy, Variant},
 };
 use fugitive_store::Store;
+use futures_util::future::select;
+use gloo::timers::future::TimeoutFuture;
+use js_sys::{Date, Promise};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::{JsFuture, spawn_local};
+use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
 use web_sys::{Headers, RequestCache, RequestInit, Response};
 
 use crate::{absence, log, origin};
 
 /// The manifest is believed for this long without asking again, in milliseconds.
 const BELIEVED_FOR: f64 = 60_000.0;
+/// Nobody waits longer for it, in milliseconds: who doubts asks about the resource itself.
+const PROVE_WITHIN: f64 = 500.0;
 const SAVED: &str = "manifest";
+const CHECKED: &str = "manifest.checked";
 
 type Entries = BTreeMap<String, Entry>;
 
@@ -42,8 +50,10 @@ pub struct Catalogue {
     /// URLs of which the manifest said what the origin then did not.
     distrusted: RefCell<BTreeSet<String>>,
     etag: RefCell<Option<String>>,
+    /// When the origin last said that this is its manifest, in milliseconds since 1970.
     checked_at: Cell<f64>,
-    refreshing: Cell<bool>,
+    refreshing: RefCell<Option<Promise>>,
+    refreshing_since: Cell<f64>,
 }
 
 /// What the manifest says of a URL.
@@ -77,7 +87,8 @@ impl Catalogue {
             distrusted: RefCell::default(),
             etag: RefCell::default(),
             checked_at: Cell::new(f64::NEG_INFINITY),
-            refreshing: Cell::new(false),
+            refreshing: RefCell::default(),
+            refreshing_since: Cell::default(),
         }
     }
 
@@ -88,7 +99,16 @@ impl Catalogue {
             && self.take(&saved.text).is_ok()
         {
             self.etag.replace(saved.etag);
+            if let Ok(Some(checked)) = store.meta_get(CHECKED).await {
+                self.checked_at.set(checked);
+            }
         }
+    }
+
+    /// Whether a URL is another host's: of that only what the manifest lists is ours to keep, since CORS
+    /// hides what its headers say.
+    pub fn is_elsewhere(&self, url: &str) -> bool {
+        manifest::key(&self.origin, url).len() == url.len()
     }
 
     /// What the site asks of its visitors' clients.
@@ -107,9 +127,40 @@ impl Catalogue {
         self.policy().enabled && !self.gone.get()
     }
 
-    /// Whether what [`Catalogue::find`] says is recent enough to prove freshness.
-    pub fn is_recent(&self, now: f64) -> bool {
-        now - self.checked_at.get() < BELIEVED_FOR
+    /// Whether the origin was asked for the manifest not long ago.
+    pub fn is_recent(&self) -> bool {
+        (0.0..BELIEVED_FOR).contains(&(Date::now() - self.checked_at.get()))
+    }
+
+    /// Whether the manifest, as it was last checked, proves that this is what the origin has: as if
+    /// the origin had answered so then. For a request that came at `came`, and wants to have it so.
+    pub fn proves(&self, variant: &Variant, mode: Mode, came: f64) -> bool {
+        if mode == Mode::NoCache {
+            return self.checked_at.get() >= came;
+        }
+        let said = variant.cache.clone();
+        let headers = said.map(|said| ("cache-control".to_owned(), said));
+        let checked = Copy {
+            headers: headers.as_slice(),
+            request: &[],
+            stored_at: self.checked_at.get(),
+        };
+        self.is_recent() || cache::judge(&[], mode, &checked, Date::now()) == Verdict::Fresh
+    }
+
+    /// Asks the origin for the manifest unless that was done after `since`; does not wait for long.
+    pub async fn prove(self: &Rc<Self>, store: Option<Store>, since: f64) {
+        if self.checked_at.get() >= since {
+            return;
+        }
+        let refresh = self.refresh(store, true);
+        let waited = Date::now() - self.refreshing_since.get();
+        let left = if self.refreshing.borrow().is_some() {
+            (PROVE_WITHIN - waited).max(0.0)
+        } else {
+            PROVE_WITHIN
+        };
+        select(pin!(refresh), TimeoutFuture::new(left as u32)).await;
     }
 
     /// What the origin has for a URL and this `Accept`, if that is known without asking.
@@ -148,12 +199,30 @@ impl Catalogue {
         self.distrusted.borrow_mut().insert(url.to_owned());
     }
 
-    /// Asks the origin if it is time to, or `at_once`.
-    pub async fn refresh(&self, store: Option<Store>, now: f64, at_once: bool) {
-        let due = at_once || !self.is_recent(now);
-        if !due || self.refreshing.replace(true) {
-            return;
-        }
+    /// Asks the origin if it is time to, or `at_once`. Who comes while it is asked waits for the same
+    /// answer.
+    pub async fn refresh(self: &Rc<Self>, store: Option<Store>, at_once: bool) {
+        let under_way = self.refreshing.borrow().clone();
+        let asked = match under_way {
+            Some(asked) => asked,
+            None if !at_once && self.is_recent() => return,
+            None => {
+                self.refreshing_since.set(Date::now());
+                let catalogue = self.clone();
+                let asked = future_to_promise(async move {
+                    catalogue.ask(store).await;
+                    catalogue.refreshing.replace(None);
+                    Ok(JsValue::UNDEFINED)
+                });
+                self.refreshing.replace(Some(asked.clone()));
+                asked
+            }
+        };
+        let _ = JsFuture::from(asked).await;
+    }
+
+    async fn ask(&self, store: Option<Store>) {
+        let now = Date::now();
         let fetched = self.fetch().await;
         if let Some(store) = &store {
             // A site that never had a manifest misses none.
@@ -162,28 +231,33 @@ impl Catalogue {
             let is_gone = absence::is_gone(store, is_missing, &self.script).await;
             self.gone.set(is_gone);
         }
-        match fetched {
-            Ok(None) => self.checked_at.set(now),
+        let saved = match fetched {
+            Ok(None) => None,
             Ok(Some(saved)) => match self.take(&saved.text) {
                 Ok(()) => {
-                    self.checked_at.set(now);
                     self.etag.replace(saved.etag.clone());
-                    if let Some(store) = store {
-                        let _ = store.meta_put(SAVED, &saved).await;
-                    }
+                    Some(saved)
                 }
                 Err(why) => {
-                    self.forget(now);
                     log::warn(&["manifest not used: ", &why]);
+                    return self.forget(now);
                 }
             },
             Err(why) => {
                 // Once a minute at most, also when there is none.
-                self.forget(now);
                 log::debug(&["no manifest: ", &why]);
+                return self.forget(now);
             }
+        };
+        self.checked_at.set(now);
+        if let Some(store) = store {
+            spawn_local(async move {
+                if let Some(saved) = saved {
+                    let _ = store.meta_put(SAVED, &saved).await;
+                }
+                let _ = store.meta_put(CHECKED, &now).await;
+            });
         }
-        self.refreshing.set(false);
     }
 
     /// Without a manifest nothing is shared; the next look is a minute away.

@@ -9,15 +9,15 @@ use std::{
 };
 
 use fugitive_core::{
-    content::{BLOCK, GROUP, groups_of},
+    content::{BLOCK, ContentId, GROUP, groups_of},
     request::parse_content_range,
 };
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use gloo::timers::future::TimeoutFuture;
 use js_sys::{Promise, Uint8Array};
-use wasm_bindgen::{JsValue, prelude::*};
-use wasm_bindgen_futures::future_to_promise;
+use wasm_bindgen::{JsCast, JsValue, prelude::*};
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::Response;
 
 use crate::{
@@ -176,6 +176,8 @@ enum From {
     Peers(Want),
     /// The origin, up to this byte where that is known.
     Origin(Body, Option<u64>),
+    /// All of it, verified.
+    Whole(Uint8Array),
 }
 
 /// The bytes of one answer, in order.
@@ -308,6 +310,10 @@ impl Stream {
                         }
                     }
                 }
+                From::Whole(bytes) => (
+                    bytes.subarray(self.at as u32, bytes.length()),
+                    Source::Network,
+                ),
                 From::Origin(body, to) => match body.next().await {
                     Ok(Some(bytes)) => (bytes, Source::Network),
                     Ok(None) if self.end.is_none() => return Ok(None),
@@ -357,7 +363,7 @@ impl Stream {
         let is_over = match &self.from {
             From::Store(held_to) => self.at >= *held_to,
             From::Peers(_) => self.is_held(),
-            From::Nowhere | From::Origin(..) => false,
+            From::Nowhere | From::Origin(..) | From::Whole(_) => false,
         };
         if is_over {
             self.from = From::Nowhere;
@@ -384,11 +390,13 @@ impl Stream {
         if self.strikes >= MAX_STRIKES {
             return self.ask_origin(&head, gap).await;
         }
+        let url = &head.resource.url;
+        if self.state.catalogue.is_elsewhere(url) {
+            return self.ask_origin(&head, gap).await;
+        }
         let hedge = hedge(&gap);
-        let rest = async |fetching: &Fetching| {
-            let url = &head.resource.url;
-            fetching.rest(url, hedge.clone(), head.validator()).await
-        };
+        let rest =
+            async |fetching: &Fetching| fetching.rest(url, hedge.clone(), head.validator()).await;
         match race(&self.state, &head, gap, rest).await? {
             Won::Peers(want, bytes, tier) => self.begin(want, bytes, tier),
             Won::Origin(response) => {
@@ -441,6 +449,10 @@ impl Stream {
         self.from = From::Nowhere;
         let fetching = Fetching::default();
         let url = &head.resource.url;
+        if self.state.catalogue.is_elsewhere(url) {
+            self.from = From::Whole(whole(&fetching, head).await?);
+            return Ok(());
+        }
         let response = fetching.rest(url, bytes.clone(), head.validator()).await?;
         fetching.keep();
         self.go_on_with(&response, &bytes)
@@ -470,6 +482,19 @@ impl Stream {
             self.state.served(&self.served);
         }
     }
+}
+
+/// All of another host's resource: CORS hides which range it answers with, and so whether that can be
+/// joined to what the page has.
+async fn whole(fetching: &Fetching, head: &Head) -> Result<Uint8Array, JsValue> {
+    let response = fetching.whole(&head.resource.url).await?;
+    let buffer = JsFuture::from(response.array_buffer()?).await?;
+    let bytes = Uint8Array::new(buffer.unchecked_ref::<JsValue>());
+    fetching.keep();
+    if ContentId::of(&bytes.to_vec()) != head.resource.id {
+        return Err("its host has another version now".into());
+    }
+    Ok(bytes)
 }
 
 /// What the origin is asked for when peers are late with these bytes.

@@ -1,20 +1,25 @@
 //! The Service Worker: requests in, responses out.
 //!
 //! In the order in which a request walks through it: [`worker`] hears of it and knows the page,
-//! [`answer`] finds out where its bytes are, [`catalogue`] knows the manifest, [`link`] reaches the
-//! bridge, [`origin`] the network, [`flow`] streams the bytes to the page and [`writer`] to the
-//! store. [`tally`] counts, [`absence`] notices that the site wants no worker. What can be decided
-//! without a browser is decided in `fugitive-core`.
+//! [`answer`] finds out where its bytes are, [`validate`] asks whether a stale copy still holds,
+//! [`catalogue`] knows the manifest, [`link`] reaches the bridge, [`origin`] the network, whose answer
+//! [`relay`] passes on; [`flow`] streams the bytes to the page and [`writer`] to the store. [`tally`]
+//! counts, [`absence`] notices that the site wants no worker. What can be decided without a browser
+//! is decided in `fugitive-core`.
 
 mod absence;
 mod ahead;
 mod answer;
+mod asking;
 mod catalogue;
 mod flow;
 mod link;
 mod log;
 mod memory;
 mod origin;
+mod relay;
+mod response;
 mod tally;
+mod validate;
 mod worker;
 mod writer;

@@ -50,6 +50,13 @@ impl Memory {
         }
     }
 
+    /// The answer for a URL has other headers now.
+    pub fn renew(&mut self, resource: &Resource) {
+        if let Some((kept, _)) = self.answers.peek_mut(&resource.url) {
+            kept.clone_from(resource);
+        }
+    }
+
     /// Forgets an answer that is stale.
     pub fn forget(&mut self, url: &str) {
         if let Some((_, old)) = self.answers.pop(url) {

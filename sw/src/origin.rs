@@ -6,9 +6,11 @@ use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue, prelude::*};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
-    AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, Request, RequestInit,
-    Response,
+    AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, Request, RequestCache,
+    RequestCredentials, RequestInit, RequestMode, Response,
 };
+
+use crate::asking::Asking;
 
 #[wasm_bindgen]
 extern "C" {
@@ -57,6 +59,33 @@ impl Fetching {
         settle(fetch_request_with(request, &init)?).await
     }
 
+    /// What the page asks for, on a condition if there is one. Not by the page's own request, to which
+    /// no header can be added; past the browser's cache, which would answer for the origin.
+    pub async fn whether(
+        &self,
+        asking: &Asking,
+        condition: Option<(&str, &str)>,
+    ) -> Result<Response, JsValue> {
+        let headers = Headers::new()?;
+        for name in ["accept", "range"] {
+            if let Some(value) = asking.header(name) {
+                headers.set(name, value)?;
+            }
+        }
+        if let Some((name, value)) = condition {
+            headers.set(name, value)?;
+        }
+        let request = &asking.request;
+        let init = self.init(Some(&request.signal()));
+        init.set_headers(&headers);
+        init.set_cache(RequestCache::NoStore);
+        init.set_credentials(request.credentials());
+        init.set_mode(RequestMode::SameOrigin);
+        init.set_referrer(&request.referrer());
+        init.set_referrer_policy(request.referrer_policy());
+        settle(fetch_url(&asking.url, &init)?).await
+    }
+
     /// Bytes of a resource, if it is still the one with this validator.
     pub async fn rest(
         &self,
@@ -71,6 +100,13 @@ impl Fetching {
         }
         let init = self.init(None);
         init.set_headers(&headers);
+        settle(fetch_url(url, &init)?).await
+    }
+
+    /// A resource, as anybody gets it.
+    pub async fn whole(&self, url: &str) -> Result<Response, JsValue> {
+        let init = self.init(None);
+        init.set_credentials(RequestCredentials::SameOrigin);
         settle(fetch_url(url, &init)?).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     pin::pin,
     rc::Rc,
 };
@@ -27,8 +27,8 @@ use web_sys::{
 };
 
 use crate::{
-    ahead,
-    answer::{self, Asking},
+    ahead, answer,
+    asking::Asking,
     catalogue::Catalogue,
     flow::Flow,
     link::{Link, Peers, Told},
@@ -44,6 +44,8 @@ const TALLY: &str = "tally";
 const STORE_AGAIN: f64 = 30_000.0;
 /// Pages remembered; more than a browser has open.
 const MAX_PAGES: usize = 256;
+/// Resources of a page that was reloaded past the worker.
+const MAX_RELOADED: usize = 512;
 /// What was learnt and counted is written down this long after the last change, in milliseconds.
 const SAVE_AFTER: u32 = 1_000;
 
@@ -115,6 +117,8 @@ pub struct State {
     /// How often a page began to have things fetched ahead: only the last one goes on.
     pub prefetches: Cell<u32>,
     used: RefCell<Vec<ContentId>>,
+    /// URLs that the origin is being asked about behind an answer.
+    pub validating: RefCell<BTreeSet<String>>,
     save_pending: Cell<bool>,
 }
 
@@ -145,6 +149,7 @@ impl Worker {
             missed: Cell::new(false),
             prefetches: Cell::new(0),
             used: RefCell::default(),
+            validating: RefCell::default(),
             save_pending: Cell::new(false),
         });
         let begun = state.clone();
@@ -159,7 +164,7 @@ impl Worker {
         let state = self.0.clone();
         future_to_promise(async move {
             let store = state.store().await;
-            state.catalogue.refresh(store, origin::clock(), false).await;
+            state.catalogue.refresh(store, false).await;
             Ok(JsValue::UNDEFINED)
         })
     }
@@ -333,6 +338,32 @@ impl State {
             let holder = holder.ok().and_then(|holder| holder.as_string());
             if !state.link.is_with(holder.as_deref()) {
                 state.link.lost("the page that held it is gone");
+            }
+        });
+    }
+
+    /// A copy still holds, with these headers.
+    pub fn renew(self: &Rc<Self>, resource: Resource) {
+        self.memory.borrow_mut().renew(&resource);
+        let state = self.clone();
+        spawn_local(async move {
+            if let Some(store) = state.store().await
+                && let Err(error) = store.put_resource(resource).await
+            {
+                state.store_failed(&error);
+            }
+        });
+    }
+
+    /// What is stored for a URL is not used again.
+    pub fn forget(self: &Rc<Self>, url: &str) {
+        self.memory.borrow_mut().forget(url);
+        let (state, url) = (self.clone(), url.to_owned());
+        spawn_local(async move {
+            if let Some(store) = state.store().await
+                && let Err(error) = store.remove_resource(&url).await
+            {
+                state.store_failed(&error);
             }
         });
     }
@@ -511,6 +542,14 @@ impl State {
                 let urls: Array = field("urls").dyn_into().unwrap_or_default();
                 ahead::adopt(self, urls.iter().filter_map(|url| url.as_string())).await;
             }
+            Some("reloaded") => {
+                let urls: Array = field("urls").dyn_into().unwrap_or_default();
+                for url in urls.iter().take(MAX_RELOADED) {
+                    if let Some(url) = url.as_string() {
+                        self.forget(&url);
+                    }
+                }
+            }
             Some("prefetch") => {
                 let urls: Array = field("urls").dyn_into().unwrap_or_default();
                 ahead::prefetch(self, urls.iter().filter_map(|url| url.as_string())).await;
@@ -562,7 +601,7 @@ impl Told for State {
     fn manifest(self: Rc<Self>) {
         spawn_local(async move {
             let store = self.store.borrow().clone();
-            self.catalogue.refresh(store, origin::clock(), true).await;
+            self.catalogue.refresh(store, true).await;
             if !self.catalogue.is_wanted() {
                 self.leave();
             }

@@ -163,6 +163,13 @@ impl Writer {
 
     /// The next bytes of the answer.
     pub fn push(&mut self, offset: u64, new: &Uint8Array, is_from_origin: bool) {
+        if let Way::Groups { start, bytes, .. } = &mut self.way
+            && offset != *start + bytes.len() as u64
+        {
+            // What lies between is held already: what came before it ends here.
+            self.cut(true);
+            self.clear();
+        }
         match &mut self.way {
             Way::Whole { bytes, at, .. } => {
                 let room = bytes.len() as u64 + u64::from(new.length()) <= UNLISTED;
@@ -203,6 +210,12 @@ impl Writer {
             if let Either::Right(_) = select(queued.fewer(), stuck).await {
                 return;
             }
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Way::Groups { bytes, .. } = &mut self.way {
+            bytes.clear();
         }
     }
 
@@ -269,9 +282,8 @@ impl Writer {
                     let id = ContentId::of(&bytes);
                     if expect.is_some_and(|expected| expected != id) {
                         state.catalogue.distrust(&resource.url);
-                        let now = origin::clock();
                         let store = state.store().await;
-                        state.catalogue.refresh(store, now, true).await;
+                        state.catalogue.refresh(store, true).await;
                         return;
                     }
                     resource.id = id;

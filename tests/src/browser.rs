@@ -119,7 +119,13 @@ impl Visitor {
 
     /// A visitor whose browser gets more arguments.
     pub async fn with_args(driver: &Driver, args: &[&str]) -> Result<Self> {
-        let profile = TempDir::new()?;
+        Self::in_profile(driver, TempDir::new()?, args).await
+    }
+
+    /// A visitor who has been here before, with this profile.
+    pub async fn in_profile(driver: &Driver, profile: TempDir, args: &[&str]) -> Result<Self> {
+        // A browser that was killed leaves it behind, and the next one's port would be read from it.
+        let _ = std::fs::remove_file(profile.path().join("DevToolsActivePort"));
         let mut capabilities = DesiredCapabilities::chrome();
         let data_dir = format!("--user-data-dir={}", profile.path().display());
         for arg in ARGS.iter().chain(args).chain([&data_dir.as_str()]) {
@@ -229,11 +235,18 @@ impl Visitor {
 
     /// The runs of groups that the store holds of the content of this length.
     pub async fn runs(&self, len: u64) -> Result<Vec<(u64, u64)>> {
-        self.eval(&format!(
-            "{CONTENTS}.then((contents) =>
-               contents.find((content) => Number(content.len) === {len})?.groups ?? [])"
-        ))
-        .await
+        self.eval(&Self::held(len)).await
+    }
+
+    /// The same as an expression, a promise.
+    pub fn held(len: u64) -> String {
+        format!(
+            // To open a database that is not there would make an empty one.
+            "indexedDB.databases()
+               .then((all) => all.some(({{ name }}) => name === 'fugitive') ? {CONTENTS} : [])
+               .then((contents) =>
+                 contents.find((content) => Number(content.len) === {len})?.groups ?? [])"
+        )
     }
 
     /// Waits until the worker is in control of this page.
@@ -388,6 +401,27 @@ impl Visitor {
     /// A picture of the page, PNG.
     pub async fn screenshot(&self, to: &std::path::Path) -> Result<()> {
         Ok(self.driver.screenshot(to).await?)
+    }
+
+    /// The browser ends as by a crash, whatever it is doing; what is left is its profile.
+    pub fn kill(self) -> Result<TempDir> {
+        let profile = self.profile.path().display().to_string();
+        let mut killed = 0;
+        for entry in std::fs::read_dir("/proc")? {
+            let folder = entry?.path();
+            let command = std::fs::read_to_string(folder.join("cmdline")).unwrap_or_default();
+            // Its other processes end with the first one.
+            if !command.contains(&profile) || command.contains("--type=") {
+                continue;
+            }
+            if let Some(pid) = folder.file_name() {
+                Command::new("kill").arg("-9").arg(pid).status()?;
+                killed += 1;
+            }
+        }
+        anyhow::ensure!(killed > 0, "no browser to kill");
+        self.driver.leak()?;
+        Ok(self.profile)
     }
 
     /// Leaves for good.

@@ -29,6 +29,18 @@ use crate::site::Site;
 /// The signalling socket's path.
 pub const SIGNAL: &str = "/fugitive/signal";
 
+type Answer = dyn Fn(&str) -> Vec<u8> + Send + Sync;
+
+/// An answer as it goes over the wire, made for each request from its head.
+#[derive(Clone)]
+pub struct Script(pub Arc<Answer>);
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Script")
+    }
+}
+
 /// What happens to requests for a path.
 #[derive(Clone, Debug)]
 pub enum Fault {
@@ -41,6 +53,8 @@ pub enum Fault {
         /// Body.
         body: Vec<u8>,
     },
+    /// What a test makes up; the connection ends after it.
+    Script(Script),
     /// Nothing is ever answered.
     Stall,
     /// Answered after a while.
@@ -82,16 +96,25 @@ impl Origin {
     /// Serves a site whose requests wait for peers, as the policy allows, though an origin on the same
     /// machine is always the nearest: what is asked of peers must not hang on which is faster today.
     pub async fn start(site: &Site) -> Result<Self> {
-        Self::with_policy(site, true).await
+        Self::with_policy(site, true, Vec::new()).await
     }
 
     /// Serves a site with the default policy, by which no request waits for a peer that is expected to
     /// be later than the origin.
     pub async fn unspared(site: &Site) -> Result<Self> {
-        Self::with_policy(site, false).await
+        Self::with_policy(site, false, Vec::new()).await
     }
 
-    async fn with_policy(site: &Site, spare_origin: bool) -> Result<Self> {
+    /// Serves a site and lists, as `URL=FOLDER`, what other hosts serve of it.
+    pub async fn listing(site: &Site, also_listed: Vec<String>) -> Result<Self> {
+        Self::with_policy(site, true, also_listed).await
+    }
+
+    async fn with_policy(
+        site: &Site,
+        spare_origin: bool,
+        also_listed: Vec<String>,
+    ) -> Result<Self> {
         let folder = TempDir::new()?;
         let log = folder.path().join("access.log");
         fs::write(&log, "")?;
@@ -99,6 +122,7 @@ impl Origin {
             site: site.folder().to_owned(),
             access_log: Some(log.clone()),
             spare_origin,
+            also_listed,
             client: Some(PathBuf::from(concat!(
                 env!("CARGO_MANIFEST_DIR"),
                 "/../target/client"
@@ -223,6 +247,10 @@ async fn relay(mut client: TcpStream, inner: SocketAddr, faults: &Faults) -> Res
             );
             client.write_all(head.as_bytes()).await?;
             client.write_all(body).await?;
+            return Ok(());
+        }
+        Some(Fault::Script(Script(answer))) => {
+            client.write_all(&answer(&text)).await?;
             return Ok(());
         }
         Some(Fault::Delay(time)) => {
