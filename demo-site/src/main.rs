@@ -1,5 +1,5 @@
 //! `./demo-site/run`, once everything is built: makes the media, starts the origin, says `ready`;
-//! with `--check` drives two visitors over it and says what came from where.
+//! with `--check` or `--swarm` drives visitors over it and says what came from where.
 
 use std::{
     path::{Path, PathBuf},
@@ -37,6 +37,12 @@ struct Args {
     /// Drive two browsers over the demo and say what came from where; needs no display.
     #[arg(long)]
     check: bool,
+    /// Have this many headless browsers walk the gallery, with a live table of what comes from where.
+    #[arg(long, value_name = "N", conflicts_with = "check")]
+    swarm: Option<usize>,
+    /// End when each of the swarm has walked all pages so often; else it goes on until interrupted.
+    #[arg(long, value_name = "N", requires = "swarm", default_value_t = usize::MAX, hide_default_value = true)]
+    walks: usize,
     /// Make the media and stop.
     #[arg(long, hide = true)]
     prepare: bool,
@@ -64,8 +70,9 @@ async fn run(args: Args) -> Result<()> {
     let client = target.join("client");
     let cache = target.join("demo-cache");
     std::fs::create_dir_all(&cache)?;
-    // The check uses a port that is free, unless it is told otherwise by one that is not.
-    let port = if args.check && args.port == 8080 {
+    let drives = args.check || args.swarm.is_some();
+    // Browsers that are driven use a port that is free, unless they are told otherwise.
+    let port = if drives && args.port == 8080 {
         0
     } else {
         args.port
@@ -78,12 +85,12 @@ async fn run(args: Args) -> Result<()> {
         latency: Duration::from_millis(args.latency.into()),
         bandwidth: args.bandwidth.map(|mbit| mbit * 1e6),
     };
-    let log = match (&args.access_log, args.check) {
+    let log = match (&args.access_log, drives) {
         (Some(file), _) => Some(file.clone()),
         (None, true) => Some(target.join("demo-access.log")),
         (None, false) => None,
     };
-    if args.check {
+    if drives {
         let Some(log) = log else { return Ok(()) };
         std::fs::write(&log, "")?;
         let log_too = Some(log.clone());
@@ -98,31 +105,39 @@ async fn run(args: Args) -> Result<()> {
             async move { drop(stopped.await) },
         ));
         println!("ready {url}");
-        let checked = check(&url, &site, &log).await;
+        let driven = tokio::select! {
+            driven = drive(&args, &url, &site, &log) => driven,
+            () = ended()? => Ok(()),
+        };
         drop(stop);
         serving.await??;
-        return checked;
+        return driven;
     }
-    let (mut interrupt, mut end) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
     println!("ready {url}");
-    origin::serve(listener, site, client, cache, log, distance, async move {
+    origin::serve(listener, site, client, cache, log, distance, ended()?).await
+}
+
+/// Resolves when we are told to end.
+fn ended() -> Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut end = signal(SignalKind::terminate())?;
+    Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = end.recv() => {}
         }
     })
-    .await
 }
 
 #[cfg(feature = "check")]
-async fn check(url: &str, site: &Path, log: &Path) -> Result<()> {
-    fugitive_demo::check::run(url, site, log).await
+async fn drive(args: &Args, url: &str, site: &Path, log: &Path) -> Result<()> {
+    match args.swarm {
+        Some(count) => fugitive_demo::swarm::run(url, log, count, args.walks).await,
+        None => fugitive_demo::check::run(url, site, log).await,
+    }
 }
 
 #[cfg(not(feature = "check"))]
-async fn check(_url: &str, _site: &Path, _log: &Path) -> Result<()> {
-    anyhow::bail!("built without the check: use ./demo-site/run --check")
+async fn drive(_args: &Args, _url: &str, _site: &Path, _log: &Path) -> Result<()> {
+    anyhow::bail!("built without browsers to drive: use ./demo-site/run")
 }
