@@ -35,7 +35,21 @@ const outlines = element("input");
 outlines.type = "checkbox";
 outlines.checked = localStorage.getItem("outlines") !== "no";
 label.append(outlines, " outline pictures by source");
-panel.append(summary, share, table, list, label);
+const given = element("p");
+given.setAttribute("role", "status");
+const wishes = element("p");
+const pause = element("button", "Pause");
+const forget = element("button", "Forget");
+wishes.append(pause, forget);
+panel.append(summary, share, table, given, wishes, list, label);
+
+let isPaused = false;
+pause.addEventListener("click", () => window.fugitive.pause(!isPaused).then(draw));
+forget.addEventListener("click", async () => {
+  await window.fugitive.forget();
+  clearInterval(every);
+  panel.replaceChildren(summary, element("p", "Forgotten. Nothing of Fugitive is left in this browser but that wish."));
+});
 
 const outline = () => {
   document.documentElement.classList.toggle("outlined", outlines.checked);
@@ -64,7 +78,7 @@ const served = (event) => {
   draw();
 };
 
-let drawing;
+let every, drawing;
 const draw = () => {
   drawing ??= setTimeout(async () => {
     drawing = undefined;
@@ -83,6 +97,13 @@ const draw = () => {
       part.style.width = total ? `${(100 * bytes) / total}%` : "0";
       share.append(part);
     }
+    const { quiet, "uploaded-today": today = 0, "upload-cap": cap = 0 } = stats ?? {};
+    isPaused = quiet === "paused";
+    pause.textContent = isPaused ? "Go on" : "Pause";
+    const says = quiet ? `Gives nothing: ${quiet}. ` : "";
+    const text = `${says}Given today: ${size(today)}${cap ? ` of ${size(cap)}` : ""}`;
+    // A screen reader says what has changed, and only that.
+    if (given.textContent !== text) given.textContent = text;
     const peers = stats?.peers ?? 0;
     panel.toggleAttribute("data-peers", peers > 0);
     title.textContent = peers === 1 ? "1 peer" : `${peers} peers`;
@@ -106,7 +127,7 @@ const begin = () => {
   document.body.append(panel);
   outline();
   window.fugitive.addEventListener("served", served);
-  setInterval(draw, 2000);
+  every = setInterval(draw, 2000);
   draw();
 };
 

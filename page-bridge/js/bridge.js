@@ -7,9 +7,10 @@
 import { watch } from "./consent.js";
 import init, { Bridge, Host } from "./fugitive_bridge.js";
 import { adopt, expect, prefetch } from "./page.js";
+import { choose, position } from "./position.js";
 import { collect } from "./signals.js";
 
-export { consent } from "./consent.js";
+export { consent, pause } from "./consent.js";
 export { forget, remove } from "./off.js";
 export { get, prefetch, stats } from "./page.js";
 
@@ -44,6 +45,14 @@ if (!globalThis.document) {
   };
 }
 
+let renew = () => {};
+
+/** Whether peers may be looked for near where the visitor is, which the server is then told. */
+export async function precise(yes) {
+  await choose(yes);
+  renew();
+}
+
 /**
  * Called by the page loader with the data- attributes of its tag, once the worker is in control;
  * `isFirst` where it was not when the page loaded.
@@ -59,6 +68,11 @@ export function start(settings, isFirst) {
       if (!life.signal.aborted) warn("no bridge", error);
       life.abort();
     });
+  };
+  renew = () => {
+    if (!agreed || isOff) return;
+    shown?.abort();
+    show();
   };
   // Everything goes at once, so that the page may enter the back/forward cache.
   addEventListener("pagehide", () => shown?.abort());
@@ -125,8 +139,9 @@ async function live(settings, life, consent) {
   // The window's half is there before the host can say anything to it.
   const options = compiled().then(async (module) => {
     await init({ module_or_path: module });
-    bridge = new Bridge(page, (message, transfer) => host.post(message, transfer));
-    return [module, signalUrl(settings), location.pathname, ticket(), told];
+    const post = (message, transfer) => host.post(message, transfer);
+    bridge = new Bridge(page, post, settings.relayOnly !== undefined);
+    return [module, signalUrl(settings), location.pathname, ticket(), told, position()];
   });
   ended.addEventListener("abort", () => {
     // A port does not say that its other end is gone.

@@ -32,7 +32,9 @@
       : fetch(input, init);
   fugitive.prefetch = async (urls) => inControl() && (await bridge()).prefetch(urls);
   fugitive.stats = async () => (inControl() ? (await bridge()).stats() : {});
-  fugitive.consent = async (yes) => (await bridge()).consent(yes);
+  for (const wish of ["consent", "pause", "precise"]) {
+    fugitive[wish] = async (yes) => (await bridge())[wish](yes);
+  }
   fugitive.forget = async () => (await bridge()).forget(isOurs);
 
   const isForgotten = () => {

@@ -1,6 +1,8 @@
 // What `window.fugitive` does, and what a page does once for its worker. Not part of the swarm: it
 // works in every tab, whoever has the bridge.
 
+import { why } from "./consent.js";
+
 const { serviceWorker } = navigator;
 
 /** As `fetch`. A plain GET goes through store, peers and hedge; all else is none of our business. */
@@ -36,7 +38,7 @@ export async function get(input, init) {
 export function stats() {
   return new Promise((done) => {
     const { port1, port2 } = new MessageChannel();
-    port1.onmessage = ({ data }) => done(data);
+    port1.onmessage = ({ data }) => done({ ...data, quiet: why() ?? data.quiet });
     serviceWorker.controller.postMessage({ fugitive: "stats" }, [port2]);
   });
 }

@@ -21,8 +21,9 @@ use js_sys::Array;
 use wasm_bindgen::{JsCast, JsValue, prelude::*};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
-    RtcConfiguration, RtcDataChannelInit, RtcIceCandidateInit, RtcIceServer, RtcPeerConnection,
-    RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType, RtcSessionDescriptionInit,
+    RtcConfiguration, RtcDataChannelInit, RtcIceCandidateInit, RtcIceServer, RtcIceTransportPolicy,
+    RtcPeerConnection, RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType,
+    RtcSessionDescriptionInit,
 };
 
 use crate::{
@@ -88,11 +89,15 @@ impl Drop for Link {
 
 impl Connections {
     /// None yet.
-    pub fn new(host: Line) -> Rc<Self> {
+    pub fn new(host: Line, relay_only: bool) -> Rc<Self> {
+        let configuration = RtcConfiguration::new();
+        if relay_only {
+            configuration.set_ice_transport_policy(RtcIceTransportPolicy::Relay);
+        }
         Rc::new(Self {
             host,
             me: RefCell::default(),
-            configuration: RtcConfiguration::new(),
+            configuration,
             links: RefCell::default(),
             last: Cell::default(),
         })

@@ -14,7 +14,7 @@ use fugitive_core::{
     engine::{DropReason, Engine, Input, LOW_WATER, Output, PeerId},
     port::{FromBridge, ToBridge},
 };
-use fugitive_signal::{MOST_MEASURED, Measured, ToClient, ToServer};
+use fugitive_signal::{MOST_MEASURED, Measured, Position, ToClient, ToServer};
 use gloo::{events::EventListener, timers::callback::Timeout};
 use js_sys::{ArrayBuffer, Function, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -53,16 +53,29 @@ pub struct Host(Rc<Running>);
 #[wasm_bindgen]
 impl Host {
     /// Starts at once. `signal` is the signal server's URL, `page` the page's path, `ticket` that of
-    /// an earlier page, `told` as in [`Host::told`]; `post` reaches the window's half.
+    /// an earlier page, `told` as in [`Host::told`], `place` the visitor's, in tenths of a degree,
+    /// where that may be said; `post` reaches the window's half.
     #[wasm_bindgen(constructor)]
     pub fn new(
         signal: String,
         page: String,
         ticket: Option<String>,
         told: JsValue,
+        place: Option<Vec<u16>>,
         post: Function,
     ) -> Self {
-        Self(Running::start(signal, page, ticket, told, Line::new(post)))
+        let position = place.and_then(|place| match place[..] {
+            [lat, lon] => Some(Position { lat, lon }),
+            _ => None,
+        });
+        let joining = Joining {
+            url: signal,
+            page,
+            want: 0,
+            ticket,
+            position,
+        };
+        Self(Running::start(joining, told, Line::new(post)))
     }
 
     /// What the window sees of the visitor and the device, as `signals.js` collects it.
@@ -122,16 +135,11 @@ impl Drop for Channel {
 }
 
 impl Running {
-    fn start(
-        signal: String,
-        page: String,
-        ticket: Option<String>,
-        told: JsValue,
-        window: Line,
-    ) -> Rc<Self> {
+    fn start(mut joining: Joining, told: JsValue, window: Line) -> Rc<Self> {
         let governor = Governor::new(told);
         let config = governor.config();
-        let want = config.target_peers as u16;
+        joining.want = config.target_peers as u16;
+        let page = joining.page.clone();
         let this = Rc::new(Self {
             own_page: page.clone(),
             page: RefCell::new(page.clone()),
@@ -148,12 +156,6 @@ impl Running {
             alarm: RefCell::default(),
         });
         let weak = Rc::downgrade(&this);
-        let joining = Joining {
-            url: signal,
-            page,
-            want,
-            ticket,
-        };
         let told = move |message| {
             if let Some(this) = weak.upgrade() {
                 this.signalled(message);

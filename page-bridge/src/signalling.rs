@@ -10,7 +10,9 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use fugitive_signal::{HEARTBEAT_SECONDS, MAX_MESSAGE, Measured, ToClient, ToServer, VERSION};
+use fugitive_signal::{
+    HEARTBEAT_SECONDS, MAX_MESSAGE, Measured, Position, ToClient, ToServer, VERSION,
+};
 use gloo::{
     events::EventListener,
     timers::callback::{Interval, Timeout},
@@ -34,6 +36,8 @@ pub struct Joining {
     pub want: u16,
     /// Of an earlier welcome.
     pub ticket: Option<String>,
+    /// Where the visitor is, if the visitor wants that to be said.
+    pub position: Option<Position>,
 }
 
 /// The socket, and what it takes to have one again.
@@ -163,7 +167,7 @@ impl Signalling {
             want: joining.want,
             ticket: joining.ticket.clone(),
             room: None,
-            position: None,
+            position: joining.position,
         });
     }
 

@@ -37,14 +37,15 @@ pub struct Bridge {
 
 #[wasm_bindgen]
 impl Bridge {
-    /// `post` reaches the host, which is ready to listen.
+    /// `post` reaches the host, which is ready to listen. With `relay_only` no peer learns the
+    /// visitor's address, nor connects where there is no TURN server.
     #[wasm_bindgen(constructor)]
-    pub fn new(page: Page, post: Function) -> Self {
+    pub fn new(page: Page, post: Function, relay_only: bool) -> Self {
         let host = Line::new(post);
         Self {
             page,
             host: host.clone(),
-            connections: Connections::new(host),
+            connections: Connections::new(host, relay_only),
         }
     }
 

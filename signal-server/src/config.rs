@@ -40,6 +40,8 @@ pub struct Config {
     pub also_listed: Vec<String>,
     /// Requests wait for peers up to 0.8 s, though the origin may be faster.
     pub spare_origin: bool,
+    /// With fewer visitors on a page nobody there is told of another; 0 is no limit.
+    pub threshold: usize,
     /// Where outboards are kept; one folder for one site. Else they are made anew at each start.
     pub cache: Option<PathBuf>,
     /// What clients are told for gathering candidates.
@@ -85,6 +87,7 @@ impl Default for Config {
             exclude: Vec::new(),
             also_listed: Vec::new(),
             spare_origin: false,
+            threshold: 0,
             cache: None,
             ice: Vec::new(),
             turn: Turn::default(),

@@ -462,6 +462,7 @@ fn settings(config: &Config) -> Result<(Known, Rules), Unable> {
         silence: config.timeouts.silence_seconds * 1000,
         hold_over: directory.enabled.then_some(directory.over_bytes),
         most_holds: directory.most,
+        threshold: config.threshold,
     };
     Ok((known, rules))
 }

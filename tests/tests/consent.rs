@@ -34,6 +34,16 @@ fn site() -> Result<Site> {
     let line = |mode: &str| format!("{STRICT}<script src=/fugitive.js {mode} async></script>");
     site.page_with("ask.html", &line("data-privacy=/empty.html"), &images)?;
     site.page_with("required.html", &line("data-consent=required"), &images)?;
+    let implied = |more: &str| {
+        let line = "<script src=/fugitive.js data-consent=implied data-worker=off";
+        format!("{line} {more} async></script>")
+    };
+    site.page_with("window.html", &implied(""), "<p>nothing here</p>")?;
+    site.page_with(
+        "relay.html",
+        &implied("data-relay-only"),
+        "<p>nothing here</p>",
+    )?;
     Ok(site)
 }
 
@@ -234,4 +244,123 @@ async fn site_with_a_question_of_its_own_shows_none_of_ours() -> Result<()> {
     second.until_peers(1).await?;
     first.quit().await?;
     second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn visitor_who_pauses_meets_nobody_until_it_goes_on() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let first = Visitor::new(&driver).await?;
+    first.goto(&origin.url("/empty.html")).await?;
+    let second = Visitor::new(&driver).await?;
+    second.goto(&origin.url("/empty.html")).await?;
+    second.until_peers(1).await?;
+    second.eval::<()>("fugitive.pause()").await?;
+    until_sockets(&origin, 1).await?;
+    first.until("(await fugitive.stats()).peers === 0").await?;
+    second.goto(&origin.url("/empty.html")).await?;
+    until_begun(&second).await?;
+    assert!(!connects(&second).await?);
+    let quiet = second.eval::<String>("fugitive.stats().then(({ quiet }) => quiet)");
+    assert_eq!(quiet.await?, "paused");
+    second.eval::<()>("fugitive.pause(false)").await?;
+    second.until_peers(1).await?;
+    first.quit().await?;
+    second.quit().await
+}
+
+/// Keeps how peer connections are made, which candidates they find, and what goes to the server.
+const OVERHEAR: &str = r"
+  self.__policies = [];
+  self.__candidates = [];
+  self.__said = [];
+  self.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(configuration) {
+      super(configuration);
+      __policies.push(configuration.iceTransportPolicy);
+      this.addEventListener('icecandidate', ({ candidate }) => {
+        if (candidate?.type) __candidates.push(candidate.type);
+      });
+      this.addEventListener('icegatheringstatechange', () => __candidates.push(this.iceGatheringState));
+    }
+  };
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (data) {
+    __said.push([...new Uint8Array(data)]);
+    return send.call(this, data);
+  };
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_that_wants_relays_alone_tells_no_peer_an_address() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let first = Visitor::new(&driver).await?;
+    first.goto(&origin.url("/empty.html")).await?;
+    first.until_controlled().await?;
+    until_sockets(&origin, 1).await?;
+    let second = Visitor::new(&driver).await?;
+    second.before_scripts(OVERHEAR).await?;
+    // What is told where it is not wished, so that what is not told later means something.
+    second.goto(&origin.url("/window.html")).await?;
+    second.until("__candidates.includes('host')").await?;
+    second.goto(&origin.url("/relay.html")).await?;
+    second.until("__candidates.includes('complete')").await?;
+    let policies: Vec<String> = second.eval("__policies").await?;
+    assert!(
+        policies.iter().all(|policy| policy == "relay"),
+        "{policies:?}"
+    );
+    let candidates: Vec<String> = second.eval("__candidates").await?;
+    let is_address = |kind: &String| kind == "host" || kind == "srflx" || kind == "prflx";
+    assert!(!candidates.iter().any(is_address), "{candidates:?}");
+    first.quit().await?;
+    second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn position_is_said_only_where_it_was_switched_on_and_to_ten_kilometres() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let visitor = Visitor::new(&driver).await?;
+    visitor.before_scripts(OVERHEAR).await?;
+    let here = json!({ "latitude": 52.516_27, "longitude": 13.377_72, "accuracy": 5 });
+    visitor
+        .cdp("Emulation.setGeolocationOverride", here)
+        .await?;
+    visitor
+        .cdp(
+            "Browser.grantPermissions",
+            json!({ "permissions": ["geolocation"] }),
+        )
+        .await?;
+    visitor.goto(&origin.url("/window.html")).await?;
+    // `lat` or `lon`, and what follows: a number of two bytes, or nothing.
+    let said = |name: &str| {
+        let [a, b, c] = [0, 1, 2].map(|at| name.as_bytes()[at]);
+        format!(
+            "__said.flatMap((bytes) => bytes.flatMap((_, at) =>
+               bytes[at] === {a} && bytes[at + 1] === {b} && bytes[at + 2] === {c} &&
+               bytes[at + 3] === 0xcd ? [bytes[at + 4] * 256 + bytes[at + 5]] : []))"
+        )
+    };
+    visitor.until("__said.length > 0").await?;
+    assert_eq!(visitor.eval::<Vec<u16>>(&said("lat")).await?, [0; 0]);
+
+    visitor.eval::<()>("fugitive.precise(true)").await?;
+    visitor
+        .until(&format!("{}.length > 0", said("lat")))
+        .await?;
+    assert_eq!(visitor.eval::<Vec<u16>>(&said("lat")).await?, [1425]);
+    assert_eq!(visitor.eval::<Vec<u16>>(&said("lon")).await?, [1934]);
+    visitor.goto(&origin.url("/window.html")).await?;
+    visitor
+        .until(&format!("{}.length > 0", said("lat")))
+        .await?;
+
+    visitor.eval::<()>("fugitive.precise(false)").await?;
+    visitor.goto(&origin.url("/window.html")).await?;
+    visitor.until("__said.length > 0").await?;
+    assert_eq!(visitor.eval::<Vec<u16>>(&said("lat")).await?, [0; 0]);
+    visitor.quit().await
 }

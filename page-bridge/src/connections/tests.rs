@@ -34,7 +34,7 @@ impl Side {
             telling.borrow_mut().push(message);
         });
         let line = Line::new(post.as_ref().unchecked_ref::<Function>().clone());
-        let connections = Connections::new(line);
+        let connections = Connections::new(line, false);
         connections.joined(me.into(), &[]);
         Self {
             me: me.into(),

@@ -101,6 +101,9 @@ pub struct Rules {
     pub hold_over: Option<u64>,
     /// Announcements that are kept at most.
     pub most_holds: usize,
+    /// With fewer visitors on a page, now or on their way through the site, nobody there is offered to
+    /// anybody; so that who asks does not learn that one certain visitor is there.
+    pub threshold: usize,
 }
 
 impl Default for Rules {
@@ -109,6 +112,7 @@ impl Default for Rules {
             silence: 3 * u64::from(HEARTBEAT_SECONDS) * 1000,
             hold_over: Some(16 << 20),
             most_holds: 1_000_000,
+            threshold: 0,
         }
     }
 }

@@ -127,11 +127,14 @@ impl Matchmaker {
         let Some(peer) = self.peers.get(&id) else {
             return Vec::new();
         };
+        if !self.has_company(peer) {
+            return Vec::new();
+        }
         let page = peer.page();
         let welcome = |other: &Id| {
             let found = self.peers.get(other)?;
             let same = found.origin == peer.origin && is_welcome(id, peer, *other, found);
-            same.then_some(found)
+            (same && self.has_company(found)).then_some(found)
         };
         let here = |other: &Id| welcome(other).is_some_and(|found| found.was_on(page));
         let idle = peer
@@ -173,6 +176,17 @@ impl Matchmaker {
         chosen
     }
 
+    /// Whether there are so many on the peer's page that it is one of several.
+    pub(super) fn has_company(&self, peer: &Peer) -> bool {
+        if self.rules.threshold == 0 {
+            return true;
+        }
+        let site = self.sites.get(&peer.origin);
+        let page = peer.pages.front().map(|(name, _)| name);
+        let count = site.zip(page).and_then(|(site, page)| site.pages.get(page));
+        count.is_some_and(|(_, count)| *count >= self.rules.threshold)
+    }
+
     /// Strangers with room on a page (0: on the site), the best first.
     fn nearest(
         &self,
@@ -196,7 +210,8 @@ impl Matchmaker {
                     && !peer.links.contains_key(&other)
                     && !but.contains(&other)
                     && !into.iter().any(|(_, seen)| *seen == other)
-                    && is_welcome(id, peer, other, found);
+                    && is_welcome(id, peer, other, found)
+                    && self.has_company(found);
                 if is_new {
                     into.push((self.cost(peer, found), other));
                 }
@@ -376,6 +391,8 @@ impl Matchmaker {
             if let Some(holder) = self.peers.get(&other)
                 && other != id
                 && is_welcome(id, peer, other, holder)
+                && self.has_company(peer)
+                && self.has_company(holder)
             {
                 found.push((!holder.has_room(), self.cost(peer, holder), other));
             }

@@ -786,3 +786,27 @@ fn one_peer_announces_a_bounded_number_of_contents() {
     );
     assert_eq!(room.matchmaker.counts().holds, 0);
 }
+
+#[test]
+fn nobody_is_told_of_a_visitor_who_has_no_company() {
+    let mut room = Room::new();
+    room.matchmaker.set_rules(Rules {
+        threshold: 3,
+        ..Rules::default()
+    });
+    let first = room.join("o", "/quiet", 4, None);
+    let second = room.join("o", "/quiet", 4, None);
+    let elsewhere = room.join("o", "/other", 4, None);
+    for joined in [&first, &second, &elsewhere] {
+        assert_eq!(joined.offered, [""; 0]);
+    }
+    // The third one makes it a crowd, and those who came before find each other.
+    let third = room.join("o", "/quiet", 4, None);
+    assert_eq!(third.offered.len(), 2);
+    assert!(!room.more(&first, 4).is_empty());
+    assert_eq!(room.more(&elsewhere, 4), [""; 0]);
+    assert!(!third.offered.contains(&elsewhere.id));
+    // And is none without it.
+    room.hang_up(third.conn);
+    assert_eq!(room.join("o", "/other", 4, None).offered, [""; 0]);
+}
