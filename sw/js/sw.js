@@ -66,6 +66,10 @@ const shell = {
 
 /** Nothing is done any more; the pages that are open are the last ones, and go on without us. */
 let isOff = false;
+/** Off, because what the install put into Cache Storage is gone. */
+let isLost = false;
+/** A page has a bridge for us: nobody who has taken us away has that. */
+let isWanted = false;
 let isInstalling = false;
 let starting;
 /** The one instance of the Rust worker; a start that failed is tried again by the next request. */
@@ -84,9 +88,9 @@ async function start() {
 async function wasm() {
   const kept = await caches.match(WASM, { cacheName: CACHE });
   if (kept) return kept;
-  if (!isInstalling) {
+  if (!isInstalling && !isWanted) {
     // Taken away, by us or by the site: an instance that starts once more leaves nothing behind.
-    isOff = true;
+    isOff = isLost = true;
     throw new Error("nothing is installed any more");
   }
   const cache = await caches.open(CACHE);
@@ -218,6 +222,11 @@ addEventListener("message", (event) => {
   if (event.data.fugitive === "leave") {
     event.waitUntil(leave().finally(() => event.ports[0]?.postMessage("left")));
     return;
+  }
+  if (event.data.fugitive === "bridge") {
+    // A site that clears all caches, its own among them, has not taken us away.
+    isWanted = true;
+    if (isLost) isOff = isLost = false;
   }
   if (isOff) return;
   event.waitUntil(

@@ -146,6 +146,34 @@ async fn database_deleted_under_us_is_missed_and_made_again() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn caches_that_the_site_cleared_with_its_own_are_filled_again() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let visitor = holder(&driver, &origin).await?;
+    visitor
+        .until(
+            "caches.keys()
+               .then((all) => Promise.all(all.map((name) => caches.delete(name))))
+               .then((gone) => gone.length > 0 && gone.every(Boolean))",
+        )
+        .await?;
+    visitor.stop_workers().await?;
+    visitor.goto(&origin.url("/again.html")).await?;
+    assert_eq!(
+        gallery(&visitor).await?,
+        gallery_without_us(&driver, &origin).await?
+    );
+    let filled = "caches.keys().then((all) => all.some((name) => name.startsWith('fugitive-')))";
+    visitor.until(filled).await?;
+    visitor.body_hash("fugitive.fetch('/image1.jpg')").await?;
+    assert_eq!(
+        visitor.served("/image1.jpg").await?.last().map(|s| &*s.0),
+        Some("store")
+    );
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn manifest_that_is_missing_malformed_or_from_the_future_is_no_manifest() -> Result<()> {
     let (site, driver) = (Site::new()?, Driver::start()?);
     let origin = Origin::start(&site).await?;
