@@ -207,10 +207,12 @@ async fn other_origin_stays_another_world_and_strangers_are_not_reached() {
             position: None,
         })
         .await;
-    // By then all have asked.
-    while !matches!(news(&mut b).await, Some(ToClient::Offered { peers }) if peers.contains(&a.id))
-    {
-    }
+    // By then all have asked. Whose question comes first is offered the other.
+    let offers = |told: Option<ToClient>, id: &String| matches!(told, Some(ToClient::Offered { peers }) if peers.contains(id));
+    while !tokio::select! {
+        told = news(&mut a) => offers(told, &b.id),
+        told = news(&mut b) => offers(told, &a.id),
+    } {}
     a.say(&ToServer::Signal {
         to: "0f".repeat(16),
         signal: description("x"),
