@@ -274,6 +274,16 @@ impl Visitor {
         .await
     }
 
+    /// The same, when there are as many as this: an answer is told of a moment after its last byte.
+    pub async fn until_served(&self, ending: &str, count: usize) -> Result<Vec<(String, u64)>> {
+        let quoted = json!(ending);
+        self.until(&format!(
+            "__served.filter(({{ url }}) => url.endsWith({quoted})).length >= {count}"
+        ))
+        .await?;
+        self.served(ending).await
+    }
+
     /// SHA-256 of the pixels of what matches a selector, as it is rendered.
     pub async fn pixels(&self, selector: &str) -> Result<String> {
         let selector = json!(selector);

@@ -242,7 +242,8 @@ async fn every_case_of_the_table_reaches_the_origin_as_its_section_says() -> Res
             }
         }
         let (section, requests) = (&case.section, seen(path));
-        let served = visitor.served(path).await?;
+        let is_used = matches!(&*case.verdict, "fresh" | "while-revalidating");
+        let served = visitor.until_served(path, is_used.into()).await?;
         let sources: Vec<_> = served.iter().map(|(source, _)| source.as_str()).collect();
         let is_ours = matches!(sources[..], ["memory" | "store"]);
         let conditional = |head: &String| case.condition().is_some_and(|name| head.contains(name));
@@ -281,7 +282,7 @@ async fn every_case_of_the_table_reaches_the_origin_as_its_section_says() -> Res
     show(&visitor, &young).await?;
     for path in &young {
         assert_eq!(seen(path).len(), 2, "{path}");
-        assert_eq!(visitor.served(path).await?[0].0, "store", "{path}");
+        assert_eq!(visitor.until_served(path, 1).await?[0].0, "store", "{path}");
     }
     visitor.quit().await
 }

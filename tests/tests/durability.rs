@@ -182,6 +182,6 @@ async fn record_that_rotted_is_dropped_and_fetched_again() -> Result<()> {
     // And is there again.
     visitor.stop_workers().await?;
     visitor.body_hash("fugitive.fetch('/image0.jpg')").await?;
-    assert_eq!(visitor.served("/image0.jpg").await?[1].0, "store");
+    assert_eq!(visitor.until_served("/image0.jpg", 2).await?[1].0, "store");
     visitor.quit().await
 }

@@ -154,7 +154,7 @@ async fn image_of_another_host_is_shared_where_its_page_may_read_it_and_else_lef
     second.until_peers(1).await?;
     images.fault("/image0.jpg", Fault::Stall);
     assert_eq!(seen(&second, &listed, Some("anonymous")).await?, "readable");
-    assert_eq!(second.served(&listed).await?[0].0, "tier-1");
+    assert_eq!(second.until_served(&listed, 1).await?[0].0, "tier-1");
     visitor.quit().await?;
     second.quit().await
 }

@@ -47,7 +47,7 @@ async fn second_visitors_images_come_from_the_first_visitors_browser() -> Result
         "the origin was asked"
     );
     for n in 0..IMAGES {
-        let served = second.served(&format!("/image{n}.jpg")).await?;
+        let served = second.until_served(&format!("/image{n}.jpg"), 1).await?;
         let len = std::fs::metadata(site.path(&format!("image{n}.jpg")))?.len();
         assert_eq!(served, [("tier-1".to_owned(), len)]);
     }
@@ -89,7 +89,7 @@ async fn default_policy_shows_the_same_wherever_it_comes_from() -> Result<()> {
             second.pixels(&selector).await?,
             control.pixels(&selector).await?
         );
-        let served = second.served(&format!("/image{n}.jpg")).await?;
+        let served = second.until_served(&format!("/image{n}.jpg"), 1).await?;
         let len = std::fs::metadata(site.path(&format!("image{n}.jpg")))?.len();
         assert_eq!(served.iter().map(|(_, bytes)| bytes).sum::<u64>(), len);
     }
@@ -130,7 +130,7 @@ async fn second_visitors_video_comes_from_the_first_and_seeks() -> Result<()> {
     second.goto(&origin.url("/video.html")).await?;
     second.until(loaded).await?;
     assert_eq!(origin.sent("/film.mp4")?, before, "the origin was asked");
-    let served = second.served("/film.mp4").await?;
+    let served = second.until_served("/film.mp4", 1).await?;
     assert!(
         served.iter().all(|(source, _)| source == "tier-1"),
         "{served:?}"
@@ -190,7 +190,7 @@ async fn fetch_is_a_drop_in_and_goes_through_peers() -> Result<()> {
     }
     let by_peers = second.body_hash("fugitive.fetch('/image2.jpg')").await?;
     assert_eq!(by_network, by_peers);
-    assert_eq!(second.served("/image2.jpg").await?[0].0, "tier-1");
+    assert_eq!(second.until_served("/image2.jpg", 1).await?[0].0, "tier-1");
     let told: (u16, String, String, bool) = second
         .eval(
             "fugitive.fetch('/image3.jpg').then((r) =>

@@ -75,7 +75,7 @@ async fn source(visitor: &Visitor, origin: &Origin, image: usize) -> Result<Stri
         .body_hash(&format!("fugitive.fetch('{path}')"))
         .await?;
     origin.heal(&path);
-    Ok(visitor.served(&path).await?.remove(0).0)
+    Ok(visitor.until_served(&path, 1).await?.remove(0).0)
 }
 
 #[tokio::test(flavor = "multi_thread")]

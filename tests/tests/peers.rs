@@ -135,7 +135,7 @@ async fn comes_to_nothing(lie: &str, reason: &str) -> Result<Ended> {
 
     origin.fault("/image5.jpg", Fault::Delay(LATE));
     assert_eq!(second.body_hash(&ours("/image5.jpg")).await?, right);
-    let served = second.served("/image5.jpg").await?;
+    let served = second.until_served("/image5.jpg", 1).await?;
     let len = std::fs::metadata(site.path("image5.jpg"))?.len();
     assert_eq!(served, [("network".to_owned(), len)]);
     assert!(asked(&liar).await? >= 2, "the liar was never asked");
@@ -146,14 +146,18 @@ async fn comes_to_nothing(lie: &str, reason: &str) -> Result<Ended> {
     second.stop_workers().await?;
     assert_eq!(second.body_hash(&ours("/image5.jpg")).await?, right);
     assert_eq!(
-        second.served("/image5.jpg").await?.last().map(|s| &*s.0),
+        second
+            .until_served("/image5.jpg", 2)
+            .await?
+            .last()
+            .map(|s| &*s.0),
         Some("store")
     );
 
     // The liar has this one as well, and is not asked.
     let before = asked(&liar).await?;
     second.body_hash(&ours("/image4.jpg")).await?;
-    assert_eq!(second.served("/image4.jpg").await?[0].0, "network");
+    assert_eq!(second.until_served("/image4.jpg", 1).await?[0].0, "network");
     assert_eq!(asked(&liar).await?, before);
 
     Ok((site, origin, driver, [liar, second]))
@@ -180,7 +184,7 @@ async fn wrong_group_is_never_shown_stored_or_served_and_its_sender_is_banned() 
     origin.fault("/image5.jpg", Fault::Delay(PATIENCE));
     let third = newcomer(&driver, &origin).await?;
     assert_eq!(third.body_hash(&ours("/image5.jpg")).await?, right);
-    assert_eq!(third.served("/image5.jpg").await?[0].0, "tier-1");
+    assert_eq!(third.until_served("/image5.jpg", 1).await?[0].0, "tier-1");
     second.quit().await?;
     third.quit().await
 }
@@ -476,7 +480,7 @@ async fn page_whose_main_thread_is_busy_still_serves() -> Result<()> {
     let right = second.body_hash(&network("/film.mp4")).await?;
     origin.fault("/film.mp4", Fault::Delay(PATIENCE));
     assert_eq!(second.body_hash(&ours("/film.mp4")).await?, right);
-    let served = second.served("/film.mp4").await?;
+    let served = second.until_served("/film.mp4", 1).await?;
     assert_eq!(served, [("tier-1".to_owned(), len)]);
     second.quit().await?;
 
@@ -541,7 +545,7 @@ async fn who_holds_only_the_middle_of_a_film_serves_that_middle() -> Result<()> 
         .body_hash(&format!("fugitive.fetch('/film.mp4', {part})"))
         .await?;
     assert_eq!(got, right);
-    let served = second.served("/film.mp4").await?;
+    let served = second.until_served("/film.mp4", 1).await?;
     assert_eq!(served, [("tier-1".to_owned(), (end - start) * 16_384)]);
     first.quit().await?;
     second.quit().await
@@ -568,7 +572,7 @@ async fn of_two_tabs_one_holds_the_swarm_and_the_other_takes_over() -> Result<()
     // The second tab is served over the first one's connections.
     tabs.until_peers(1).await?;
     tabs.body_hash(&ours("/image0.jpg")).await?;
-    assert_eq!(tabs.served("/image0.jpg").await?[0].0, "tier-1");
+    assert_eq!(tabs.until_served("/image0.jpg", 1).await?[0].0, "tier-1");
 
     let second = tabs.window().await?;
     tabs.to_tab(first).await?;
@@ -577,7 +581,7 @@ async fn of_two_tabs_one_holds_the_swarm_and_the_other_takes_over() -> Result<()
         .await?;
     tabs.until_peers(1).await?;
     tabs.body_hash(&ours("/image1.jpg")).await?;
-    assert_eq!(tabs.served("/image1.jpg").await?[0].0, "tier-1");
+    assert_eq!(tabs.until_served("/image1.jpg", 1).await?[0].0, "tier-1");
     holder.quit().await?;
     tabs.quit().await
 }

@@ -77,6 +77,23 @@ impl World<'_> {
 
     /// The bridge says something of it. Says whether it was that want.
     pub(crate) fn told_ahead(&mut self, at: At, want: WantId, told: &Told) -> bool {
+        if let Some((content, tier)) = self.visitors[at.who].left_behind.get_mut(&want) {
+            let content = *content;
+            match told {
+                Told::Bytes { tier: from, .. } => *tier = usize::from(from.clamp(&1, &2) - 1),
+                Told::End => {
+                    let tier = *tier;
+                    let len = self.site.content(content).len();
+                    self.stock(at, content, len, tier);
+                    self.visitors[at.who].left_behind.remove(&want);
+                }
+                Told::Unsure => {}
+                Told::Failed(_) => {
+                    self.visitors[at.who].left_behind.remove(&want);
+                }
+            }
+            return true;
+        }
         let Some(page) = self.page(at) else {
             return false;
         };
@@ -109,10 +126,18 @@ impl World<'_> {
         true
     }
 
-    /// The page goes, and with it what it fetches ahead.
+    /// The page goes, and with it what it fetches ahead; but the one under way goes on where the
+    /// bridge does, as the worker's loop looks for its end only between two.
     pub(crate) fn stop_prefetch(&mut self, at: At) {
         let ahead = self.page(at).map(|page| std::mem::take(&mut page.ahead));
-        if let Some((want, ..)) = ahead.and_then(|ahead| ahead.now) {
+        let Some((want, content, _, tier)) = ahead.and_then(|ahead| ahead.now) else {
+            return;
+        };
+        let is_last = at.look + 1 == self.people[at.who].looks.len();
+        if self.people[at.who].tabs && !is_last {
+            let left = &mut self.visitors[at.who].left_behind;
+            left.insert(want, (content, tier));
+        } else {
             self.tell(at.who, Input::Cancel { want });
         }
     }

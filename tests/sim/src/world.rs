@@ -145,6 +145,8 @@ pub struct Visitor {
     pub learnt: Option<f64>,
     /// What was fetched ahead and not shown yet, and by peers of which tier.
     pub stocked: BTreeMap<Content, usize>,
+    /// What an earlier page began to fetch ahead, and by peers of which tier it came.
+    pub left_behind: BTreeMap<WantId, (Content, usize)>,
     /// Whether its page still loads.
     pub loads: bool,
     /// Which page it is at.
@@ -245,6 +247,7 @@ impl<'a> World<'a> {
                 origin,
                 learnt: None,
                 stocked: BTreeMap::new(),
+                left_behind: BTreeMap::new(),
                 loads: false,
                 look: 0,
                 page: None,

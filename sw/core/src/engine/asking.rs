@@ -30,6 +30,8 @@ const HAVE_FOR: u64 = 60_000;
 const RELAY_FOR: u64 = 10_000;
 /// For how long a filter is not believed after it was wrong, in milliseconds.
 const WRONG_FOR: u64 = 20_000;
+/// A peer that never sent anything is asked only where it has so much of the origin's time.
+const UNPROVEN: f64 = 0.5;
 /// Answers remembered for one peer.
 const MAX_ANSWERS: usize = 512;
 /// Peers asked at once.
@@ -171,8 +173,9 @@ pub(super) struct Want {
     pub doubled: bool,
     /// When slow peers are looked for.
     pub look_at: u64,
-    /// The driver knows that nobody is known to hold it.
-    pub unsure: bool,
+    /// Since when the driver asks the origin as well, for all we know: nobody was known to hold it, or
+    /// who does was not known.
+    pub raced: Option<u64>,
     /// When, and at which byte, peers were last level with what the page reads.
     pub level: (u64, u64),
     /// A search beyond our peers was made.
@@ -206,7 +209,7 @@ impl Want {
             delivered: false,
             doubled: false,
             look_at: u64::MAX,
-            unsure: false,
+            raced: None,
             level: (0, bytes.start),
             sought: false,
             meets_until: 0,
@@ -349,7 +352,15 @@ impl Engine {
         let bytes = want.bytes.end - want.at;
         let share = bytes / self.shares(want).max(1);
         let before = peer.on_way() * GROUP;
-        peer.pulse.finish_surely(share + before, trips) <= origin.finish(bytes) + GRACE
+        let mut within = origin.finish(bytes) + GRACE;
+        if let (Some(since), false) = (want.raced, want.delivered) {
+            // Who loses the race has sent in vain.
+            within -= GRACE + (self.now - since) as f64;
+        }
+        if peer.pulse.got == 0 {
+            within *= UNPROVEN;
+        }
+        peer.pulse.finish_surely(share + before, trips) <= within
     }
 
     /// Between how many a small content is shared out: who holds all of it and is free, but none is
@@ -504,9 +515,9 @@ impl Engine {
     /// A question costs a round trip, and its answer may be no: the page is not to wait for it.
     pub(super) fn unsure(&mut self, at: usize) {
         let want = &mut self.wants[at];
-        let says = want.whose == For::Us && !want.unsure && !want.delivered;
+        let says = want.whose == For::Us && want.raced.is_none() && !want.delivered;
         if says && self.origin.is_some() {
-            want.unsure = true;
+            want.raced = Some(self.now);
             let want = want.number;
             self.out.push_back(Output::Unsure { want });
         }

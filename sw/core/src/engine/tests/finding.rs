@@ -90,6 +90,10 @@ fn what_a_page_will_need_is_asked_for_at_once_and_before_it_is_wanted() {
     swarm.on_page(2, &[1], &ids);
     swarm.run(1_000);
     assert_eq!((swarm.said(1, "which"), swarm.said(0, "these")), (1, 1));
+    // The peer has proved itself: it is not raced against the origin.
+    swarm.want(1, 99, images[0].0, 20_000, 0..20_000);
+    swarm.run(200);
+    assert!(swarm.got_all(1, 99, &images[0].1));
     let (first_byte, rate) = (30, 10_000_000);
     swarm.input(1, Input::Origin { first_byte, rate });
     for (want, (id, bytes)) in (0..).zip(&images) {
@@ -101,8 +105,29 @@ fn what_a_page_will_need_is_asked_for_at_once_and_before_it_is_wanted() {
         }
     }
     assert_eq!(swarm.said(1, "ask"), 0);
-    // Only the first had to be doubted: until then the peer had never sent anything.
-    assert_eq!(swarm.visitors[1].unsure, [0]);
+    assert!(swarm.visitors[1].unsure.is_empty());
+}
+
+#[test]
+fn peer_that_never_sent_anything_races_the_origin_and_only_where_that_is_far() {
+    for (first_byte, races) in [(200, true), (30, false)] {
+        let mut swarm = Swarm::new(2);
+        let images = page(&mut swarm, 4, 4, &[0, 1]);
+        let rate = 10_000_000;
+        swarm.input(1, Input::Origin { first_byte, rate });
+        for (want, (id, bytes)) in (0..2).zip(&images) {
+            swarm.want(1, want, *id, 20_000, 0..20_000);
+            swarm.run(100);
+            if races {
+                assert!(swarm.got_all(1, want, bytes));
+            } else {
+                assert_eq!(swarm.got(1, want).1, Some(Err(FailReason::Slower)));
+            }
+        }
+        // The second want is of one that has sent.
+        let raced: &[WantId] = if races { &[0] } else { &[] };
+        assert_eq!(swarm.visitors[1].unsure, raced);
+    }
 }
 
 #[test]
