@@ -5,6 +5,7 @@ use fugitive_tests::{
     browser::{Driver, PATIENCE, Visitor},
     origin::{Fault, Origin},
     site::{IMAGES, Site},
+    visitors::{newcomer, see_the_same},
 };
 
 /// A visitor who holds the gallery and waits on a page without media.
@@ -16,14 +17,6 @@ async fn holder(driver: &Driver, origin: &Origin) -> Result<Visitor> {
     // Adopted, not fetched again: the next page has them from the store.
     visitor.until_held(IMAGES).await?;
     visitor.goto(&origin.url("/empty.html")).await?;
-    Ok(visitor)
-}
-
-/// A visitor who has been on a page without media and has a peer.
-async fn newcomer(driver: &Driver, origin: &Origin) -> Result<Visitor> {
-    let visitor = Visitor::new(driver).await?;
-    visitor.goto(&origin.url("/empty.html")).await?;
-    visitor.until_peers(1).await?;
     Ok(visitor)
 }
 
@@ -59,13 +52,7 @@ async fn second_visitors_images_come_from_the_first_visitors_browser() -> Result
     let control = Visitor::new(&driver).await?;
     control.goto(&origin.url("/?fugitive=off")).await?;
     control.until_images().await?;
-    for n in 0..IMAGES {
-        let selector = format!("#i{n}");
-        assert_eq!(
-            second.pixels(&selector).await?,
-            control.pixels(&selector).await?
-        );
-    }
+    see_the_same(&second, &control).await?;
     first.quit().await?;
     second.quit().await?;
     control.quit().await
@@ -83,12 +70,8 @@ async fn default_policy_shows_the_same_wherever_it_comes_from() -> Result<()> {
     let control = Visitor::new(&driver).await?;
     control.goto(&origin.url("/?fugitive=off")).await?;
     control.until_images().await?;
+    see_the_same(&second, &control).await?;
     for n in 0..IMAGES {
-        let selector = format!("#i{n}");
-        assert_eq!(
-            second.pixels(&selector).await?,
-            control.pixels(&selector).await?
-        );
         let served = second.until_served(&format!("/image{n}.jpg"), 1).await?;
         let len = std::fs::metadata(site.path(&format!("image{n}.jpg")))?.len();
         assert_eq!(served.iter().map(|(_, bytes)| bytes).sum::<u64>(), len);

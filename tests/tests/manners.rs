@@ -8,6 +8,7 @@ use fugitive_tests::{
     browser::{Driver, Visitor},
     origin::{Fault, Origin},
     site::{IMAGES, Site},
+    visitors::newcomer,
 };
 
 /// Long enough for a peer to be the first, where one serves; nothing is asserted of it.
@@ -48,13 +49,6 @@ async fn holder(driver: &Driver, origin: &Origin, script: &str, page: &str) -> R
     visitor.until_images().await?;
     visitor.until_held(IMAGES).await?;
     visitor.goto(&origin.url(page)).await?;
-    Ok(visitor)
-}
-
-async fn newcomer(driver: &Driver, origin: &Origin) -> Result<Visitor> {
-    let visitor = Visitor::new(driver).await?;
-    visitor.goto(&origin.url("/empty.html")).await?;
-    visitor.until_peers(1).await?;
     Ok(visitor)
 }
 

@@ -7,6 +7,7 @@ use fugitive_tests::{
     browser::{Driver, PATIENCE, Visitor},
     origin::{Fault, Origin},
     site::{IMAGES, Site},
+    visitors::{newcomer, see_the_same},
 };
 use serde_json::json;
 
@@ -82,14 +83,6 @@ async fn large_holder(
     visitor.goto(&origin.url("/window.html")).await?;
     visitor.until_controlled().await?;
     visitor.fill(path, len).await?;
-    Ok(visitor)
-}
-
-/// A visitor who has been on a page without media and has a peer.
-async fn newcomer(driver: &Driver, origin: &Origin) -> Result<Visitor> {
-    let visitor = Visitor::new(driver).await?;
-    visitor.goto(&origin.url("/empty.html")).await?;
-    visitor.until_peers(1).await?;
     Ok(visitor)
 }
 
@@ -247,13 +240,7 @@ async fn image_of_a_liar_is_rendered_as_the_origin_has_it() -> Result<()> {
     let control = Visitor::new(&driver).await?;
     control.goto(&origin.url("/?fugitive=off")).await?;
     control.until_images().await?;
-    for n in 0..IMAGES {
-        let selector = format!("#i{n}");
-        assert_eq!(
-            second.pixels(&selector).await?,
-            control.pixels(&selector).await?
-        );
-    }
+    see_the_same(&second, &control).await?;
     liar.quit().await?;
     second.quit().await?;
     control.quit().await
