@@ -390,6 +390,15 @@ impl Engine {
         };
         let high = high.clamp(MIN_HIGH_WATER, MAX_HIGH_WATER);
         let limit = self.limit();
+        // In the pieces in which it is sent, but for a moment's work where nobody else waits.
+        let block = (GROUP * u64::from(GROUPS_PER_BLOCK)) as f64;
+        let is_moment = limit == 0 || block <= limit as f64 / 1000.0 * AHEAD;
+        let is_quick = high == MAX_HIGH_WATER && served < 2 && is_moment;
+        let piece = if is_quick {
+            GROUPS_PER_BLOCK
+        } else {
+            FRAME_GROUPS
+        };
         loop {
             let can = |peer: &&mut Peer| {
                 let serving = &peer.serving;
@@ -403,7 +412,7 @@ impl Engine {
             };
             if limit > 0 {
                 let each_second = limit as f32;
-                let cost = (GROUP * u64::from(FRAME_GROUPS)) as f32;
+                let cost = (GROUP * u64::from(piece)) as f32;
                 if let Err(at) = self.uplink.budget.overdraws(self.now, each_second, cost) {
                     self.uplink.budget_at = at;
                     return;
@@ -415,13 +424,6 @@ impl Engine {
             let next = serving.queue.iter().position(another).unwrap_or_default();
             let Some(job) = serving.queue.get_mut(next) else {
                 return;
-            };
-            // In the pieces in which it is sent, but for a moment's work where nobody else waits.
-            let is_quick = high == MAX_HIGH_WATER && served < 2 && limit == 0;
-            let piece = if is_quick {
-                GROUPS_PER_BLOCK
-            } else {
-                FRAME_GROUPS
             };
             let end = job.groups.end.min(job.groups.start + piece);
             let (pull, id, len, groups) = (job.pull, job.id, job.len, job.groups.start..end);

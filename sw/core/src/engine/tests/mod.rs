@@ -12,7 +12,7 @@ use std::{collections::HashMap, ops::Range, rc::Rc};
 
 use super::*;
 use crate::{
-    content::{BLOCK, ContentId, GROUP, group_bytes, group_count},
+    content::{BLOCK, ContentId, GROUP, GROUPS_PER_BLOCK, group_bytes, group_count},
     deflate::{self, Kept},
     port::WantId,
     tree::Outboard,
@@ -44,6 +44,8 @@ struct Visitor {
     /// Changes what it sends: what a hostile or broken client would do.
     meddle: Option<fn(Vec<u8>) -> Vec<u8>>,
     frames_sent: usize,
+    /// In groups.
+    largest_read: u32,
     /// Control messages sent, by kind.
     said: HashMap<String, usize>,
     tiers: Vec<u8>,
@@ -122,6 +124,7 @@ impl Swarm {
             open: 0,
             meddle: None,
             frames_sent: 0,
+            largest_read: 0,
             said: HashMap::new(),
             tiers: Vec::new(),
             up: 0,
@@ -270,6 +273,7 @@ impl Swarm {
                     len,
                     groups,
                 } => {
+                    visitor.largest_read = visitor.largest_read.max(groups.end - groups.start);
                     let read = visitor.store.get(&id).map(|bytes| {
                         let pays = deflate::pays(bytes);
                         let groups = groups.map(|group| {

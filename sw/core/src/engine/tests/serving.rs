@@ -89,6 +89,20 @@ fn rate_limit_is_kept() {
 }
 
 #[test]
+fn store_is_read_block_by_block_where_the_limit_allows_more_than_is_carried() {
+    let largest = |upload| {
+        let mut swarm = server(2, 10_000, |config| config.upload = upload);
+        let id = swarm.give(0, &noise(8_000_000, 1));
+        swarm.want(1, 1, id, 8_000_000, 0..8_000_000);
+        swarm.run(3_000);
+        swarm.visitors[0].largest_read
+    };
+    assert_eq!(largest(0), GROUPS_PER_BLOCK);
+    assert_eq!(largest(100_000_000), GROUPS_PER_BLOCK);
+    assert_eq!(largest(1_000_000), wire::FRAME_GROUPS);
+}
+
+#[test]
 fn while_the_page_itself_waits_others_get_a_quarter() {
     let mut swarm = server(3, 0, |config| config.upload = 400_000);
     let bytes = noise(6_000_000, 1);
