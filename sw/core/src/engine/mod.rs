@@ -24,6 +24,7 @@ mod runs;
 mod serving;
 mod shortage;
 mod survey;
+mod uplink;
 
 use std::collections::VecDeque;
 
@@ -36,9 +37,9 @@ use holdings::Holdings;
 use peers::{Lost, Peer};
 use pulse::Origin;
 pub use serving::LOW_WATER;
-use serving::Uplink;
 use shortage::Shortage;
 use survey::Inquiry;
+use uplink::Uplink;
 
 /// The engine; see the top of this file for how it is driven.
 ///

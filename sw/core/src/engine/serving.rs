@@ -45,8 +45,6 @@ const NEW: u64 = 1 << 20;
 const STUCK: u64 = 20_000;
 /// While the page itself waits for something, others get this part of what they may.
 const YIELD: u64 = 4;
-/// The rate of the way up is measured over this long, in milliseconds.
-const METER: u64 = 300;
 
 /// What one peer has pulled from us.
 pub(super) struct Serving {
@@ -77,41 +75,6 @@ struct Reading {
     /// Answers leave in the order of the questions, whichever the store answers first.
     answer: Option<Option<Read>>,
     stopped: bool,
-}
-
-/// The way up, which all share.
-pub(super) struct Uplink {
-    /// Bytes a millisecond that channels took while there was something for them; 0 is not known.
-    rate: f64,
-    meter: (u64, u64),
-    turn: u64,
-    budget: Bucket,
-    /// When there is a budget again.
-    budget_at: u64,
-}
-
-impl Uplink {
-    pub(super) fn new(now: u64) -> Self {
-        Self {
-            rate: 0.0,
-            meter: (now, 0),
-            turn: 0,
-            budget: Bucket::new(now, 1.0),
-            budget_at: u64::MAX,
-        }
-    }
-
-    fn took(&mut self, bytes: u64, now: u64) {
-        self.meter.1 += bytes;
-        let took = now.saturating_sub(self.meter.0);
-        if took >= METER {
-            let sample = self.meter.1 as f64 / took as f64;
-            // What is not asked for is not carried: a low sample says little.
-            let weight = if sample > self.rate { 0.5 } else { 0.1 };
-            self.rate += weight * (sample - self.rate);
-            self.meter = (now, 0);
-        }
-    }
 }
 
 impl Serving {
@@ -174,7 +137,7 @@ impl Engine {
     /// What the way up carries, as far as is known, and may carry: bytes a millisecond.
     fn upload(&self) -> f64 {
         let limit = self.limit() as f64 / 1000.0;
-        match (self.uplink.rate, limit) {
+        match (self.uplink.rate(), limit) {
             (rate, 0.0) => rate,
             (0.0, limit) => limit,
             (rate, limit) => rate.min(limit),
@@ -361,7 +324,7 @@ impl Engine {
             if is_full {
                 self.uplink.took(took, now);
             } else {
-                self.uplink.meter = (now, 0);
+                self.uplink.idles(now);
             }
             self.serve_all();
         }
@@ -383,12 +346,8 @@ impl Engine {
     /// Starts reads as far as channels keep up and limits allow; peers take turns.
     pub(super) fn serve_all(&mut self) {
         let served = self.served();
-        let high = if self.uplink.rate > 0.0 {
-            (self.uplink.rate * AHEAD) as u64 / served.max(1) as u64
-        } else {
-            MIN_HIGH_WATER
-        };
-        let high = high.clamp(MIN_HIGH_WATER, MAX_HIGH_WATER);
+        let ahead = (self.uplink.rate() * AHEAD) as u64 / served.max(1) as u64;
+        let high = ahead.clamp(MIN_HIGH_WATER, MAX_HIGH_WATER);
         let limit = self.limit();
         // In the pieces in which it is sent, but for a moment's work where nobody else waits.
         let block = (GROUP * u64::from(GROUPS_PER_BLOCK)) as f64;
@@ -413,8 +372,7 @@ impl Engine {
             if limit > 0 {
                 let each_second = limit as f32;
                 let cost = (GROUP * u64::from(piece)) as f32;
-                if let Err(at) = self.uplink.budget.overdraws(self.now, each_second, cost) {
-                    self.uplink.budget_at = at;
+                if !self.uplink.spends(self.now, each_second, cost) {
                     return;
                 }
             }
@@ -432,8 +390,7 @@ impl Engine {
                 serving.queue.remove(next);
                 serving.last = Some(id);
             }
-            self.uplink.turn += 1;
-            serving.turn = self.uplink.turn;
+            serving.turn = self.uplink.next_turn();
             self.last_number = self.last_number.wrapping_add(1);
             let ticket = self.last_number;
             serving.reads.push_back(Reading {
@@ -504,8 +461,7 @@ impl Engine {
 
     pub(super) fn serving_time(&mut self) {
         let now = self.now;
-        if self.uplink.budget_at <= now {
-            self.uplink.budget_at = u64::MAX;
+        if self.uplink.has_budget_again(now) {
             self.serve_all();
         }
         let is_stuck = |peer: &Peer| stuck_at(peer) <= now;
@@ -517,7 +473,7 @@ impl Engine {
 
     pub(super) fn serving_due(&self) -> u64 {
         let stuck = self.peers.iter().map(stuck_at).min();
-        self.uplink.budget_at.min(stuck.unwrap_or(u64::MAX))
+        self.uplink.due().min(stuck.unwrap_or(u64::MAX))
     }
 }
 
