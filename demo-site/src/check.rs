@@ -12,46 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use fugitive_tests::browser::{Driver, Visitor};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
 use crate::log::sent;
 
 /// What must come from peers.
 const SHARE: f64 = 0.95;
-/// How long one page may take.
-const PAGE: Duration = Duration::from_secs(120);
 const SOURCES: [&str; 5] = ["memory", "store", "tier-1", "tier-2", "network"];
-
-/// Scrolls so that lazy images load, plays each video to its end, and waits for all of it.
-const SEE_ALL: &str = r"(async () => {
-  const rest = (ms) => new Promise((done) => setTimeout(done, ms));
-  for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight / 2) {
-    scrollTo(0, y);
-    await rest(30);
-  }
-  for (const image of document.images) {
-    // Lazy ones wait for the viewport, not for the walk.
-    if (!image.complete) image.scrollIntoView();
-    for (let n = 0; !image.complete && n < 400; n++) await rest(50);
-    await image.decode().catch(() => {});
-  }
-  for (const video of document.querySelectorAll('video')) {
-    video.scrollIntoView();
-    video.muted = true;
-    video.playbackRate = 8;
-    const ended = new Promise((done) => {
-      video.onended = () => done('');
-      video.onerror = () => done(video.error?.message || 'error');
-    });
-    await video.play();
-    const problem = await ended;
-    if (problem) throw new Error(video.currentSrc + ': ' + problem);
-  }
-  scrollTo(0, 0);
-  return true;
-})()";
 
 /// The pixels of each picture, and of some frames of each video, as SHA-256 by URL.
 const PIXELS: &str = r"(async () => {
@@ -261,10 +230,8 @@ async fn walk(visitor: &Visitor, origin: &str, pages: &[String], query: &str) ->
     for (number, page) in pages.iter().enumerate() {
         let began = Instant::now();
         visitor.goto(&format!("{origin}{page}{query}")).await?;
-        let seen: bool = at_length(visitor, SEE_ALL)
-            .await
-            .with_context(|| format!("{page} does not load"))?;
-        ensure!(seen, "{page} does not load");
+        let seen = visitor.see_all().await;
+        seen.with_context(|| format!("{page} does not load"))?;
         walk.took.push(began.elapsed());
         if number == 0 && query.is_empty() {
             adopted(visitor).await?;
@@ -286,40 +253,11 @@ async fn walk(visitor: &Visitor, origin: &str, pages: &[String], query: &str) ->
         }
         let said = visitor.log().await?.into_iter();
         walk.log.extend(said.map(|line| format!("{page} {line}")));
-        let pixels: BTreeMap<String, String> = at_length(visitor, PIXELS).await?;
+        let pixels: BTreeMap<String, String> = visitor.at_length(PIXELS).await?;
         eprintln!("  {page:<18} {:>5.1} s", began.elapsed().as_secs_f64());
         walk.pixels.push(pixels);
     }
     Ok(walk)
-}
-
-/// As `eval`, for what may take longer than a script may hold the driver.
-async fn at_length<T: DeserializeOwned>(visitor: &Visitor, expression: &str) -> Result<T> {
-    let start = format!(
-        "(() => {{
-           self.__job = null;
-           ({expression}).then((value) => (self.__job = {{ value }}),
-             (error) => (self.__job = {{ error: String(error?.stack ?? error) }}));
-         }})()"
-    );
-    visitor.eval::<()>(&start).await?;
-    let began = Instant::now();
-    loop {
-        let job: Option<Job<T>> = visitor.eval("self.__job").await?;
-        match job {
-            Some(Job::Value(value)) => return Ok(value),
-            Some(Job::Error(error)) => bail!("{error}"),
-            None => ensure!(began.elapsed() < PAGE, "not done after {PAGE:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Job<T> {
-    Value(T),
-    Error(String),
 }
 
 /// Waits until the worker is in control and the first page's images are in the store.

@@ -9,10 +9,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use fugitive_demo::{
-    media,
-    origin::{self, Distance},
-};
+use fugitive_demo::{media, origin};
+use fugitive_distance::Distance;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
-use serde::de::DeserializeOwned;
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::{CapabilitiesHelper, ChromiumLikeCapabilities, DesiredCapabilities, WebDriver};
@@ -60,6 +60,37 @@ const CONTENTS: &str = r"new Promise((done, failed) => {
   };
 })";
 
+/// Scrolls so that lazy images load, plays each video to its end, and waits for all of it.
+const SEE_ALL: &str = r"(async () => {
+  const rest = (ms) => new Promise((done) => setTimeout(done, ms));
+  for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight / 2) {
+    scrollTo(0, y);
+    await rest(30);
+  }
+  for (const image of document.images) {
+    // Lazy ones wait for the viewport, not for the walk.
+    if (!image.complete) image.scrollIntoView();
+    for (let n = 0; !image.complete && n < 400; n++) await rest(50);
+    await image.decode().catch(() => {});
+  }
+  for (const video of document.querySelectorAll('video')) {
+    video.scrollIntoView();
+    video.muted = true;
+    video.playbackRate = 8;
+    const ended = new Promise((done) => {
+      video.onended = () => done('');
+      video.onerror = () => done(video.error?.message || 'error');
+    });
+    await video.play();
+    const problem = await ended;
+    if (problem) throw new Error(video.currentSrc + ': ' + problem);
+  }
+  scrollTo(0, 0);
+  })()";
+
+/// How long what [`Visitor::at_length`] waits for may take.
+const AT_LENGTH: Duration = Duration::from_secs(120);
+
 /// A chromedriver process; ends with this value.
 pub struct Driver {
     process: Child,
@@ -103,6 +134,13 @@ impl Drop for Driver {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Job<T> {
+    Value(T),
+    Error(String),
 }
 
 /// One visitor.
@@ -169,6 +207,32 @@ impl Visitor {
         }
         let value = answer.get_mut("value").map(Value::take);
         Ok(serde_json::from_value(value.unwrap_or_default())?)
+    }
+
+    /// As [`Visitor::eval`], for what may take longer than a script may hold the driver.
+    pub async fn at_length<T: DeserializeOwned>(&self, expression: &str) -> Result<T> {
+        let start = format!(
+            "(() => {{
+               self.__job = null;
+               ({expression}).then((value) => (self.__job = {{ value: value ?? null }}),
+                 (error) => (self.__job = {{ error: String(error?.stack ?? error) }}));
+             }})()"
+        );
+        self.eval::<()>(&start).await?;
+        let began = Instant::now();
+        loop {
+            match self.eval("self.__job").await? {
+                Some(Job::Value(value)) => return Ok(value),
+                Some(Job::Error(error)) => bail!("{error}"),
+                None => ensure!(began.elapsed() < AT_LENGTH, "not done after {AT_LENGTH:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Looks at all of the page: scrolls, so that lazy images load, and plays each video to its end.
+    pub async fn see_all(&self) -> Result<()> {
+        self.at_length(SEE_ALL).await
     }
 
     /// Waits until an expression is true in the page.
@@ -429,7 +493,7 @@ impl Visitor {
                 killed += 1;
             }
         }
-        anyhow::ensure!(killed > 0, "no browser to kill");
+        ensure!(killed > 0, "no browser to kill");
         self.driver.leak()?;
         Ok(self.profile)
     }

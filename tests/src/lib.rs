@@ -1,10 +1,11 @@
 //! The browser harness: real Chromium visitors, a real origin on loopback, and faults between them.
 //!
 //! [`browser`] drives visitors through WebDriver, [`site`] makes folders of media to serve,
-//! [`origin`] serves them in-process behind a proxy that can misbehave on demand, [`visitors`] are
-//! those that several scenarios need.
+//! [`origin`] serves them in-process behind a proxy that can misbehave on demand, [`turn`] relays
+//! between visitors, who in [`visitors`] are those that several scenarios need.
 
 pub mod browser;
 pub mod origin;
 pub mod site;
+pub mod turn;
 pub mod visitors;

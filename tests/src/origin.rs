@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +16,8 @@ use std::{
 };
 
 use anyhow::Result;
-use fugitive_server::Config;
+use fugitive_distance::{Distance, connections};
+use fugitive_server::{Config, Server};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -24,7 +25,7 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
-use crate::site::Site;
+use crate::{site::Site, turn::Turn};
 
 /// The signalling socket's path.
 pub const SIGNAL: &str = "/fugitive/signal";
@@ -117,17 +118,10 @@ impl Origin {
     ) -> Result<Self> {
         let folder = TempDir::new()?;
         let log = folder.path().join("access.log");
-        fs::write(&log, "")?;
         let config = Config {
-            site: site.folder().to_owned(),
-            access_log: Some(log.clone()),
             spare_origin,
             also_listed,
-            client: Some(PathBuf::from(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/../target/client"
-            ))),
-            ..Config::default()
+            ..config(site, &log)?
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let inner = listener.local_addr()?;
@@ -162,6 +156,38 @@ impl Origin {
         })
     }
 
+    /// Serves a site from so far away, sparing the origin, to visitors whom `turn` may relay. There are
+    /// no faults.
+    pub async fn far(site: &Site, distance: Distance, turn: Option<&Turn>) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let log = folder.path().join("access.log");
+        let server = Server::open(Config {
+            spare_origin: true,
+            turn: turn.map(Turn::config).unwrap_or_default(),
+            ..config(site, &log)?
+        })?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let (stop, stopped) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            let serve = |stream, remote| {
+                tokio::spawn(server.clone().connection(stream, remote));
+            };
+            tokio::select! {
+                failed = connections(listener, distance, serve) => eprintln!("server: {failed:?}"),
+                _ = stopped => {}
+            }
+            server.close().await;
+        });
+        Ok(Self {
+            url,
+            log,
+            _folder: folder,
+            faults: Arc::default(),
+            stop: Some(stop),
+        })
+    }
+
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
@@ -190,6 +216,10 @@ impl Origin {
 
     /// Requests that the server answered for paths with this ending: status and body bytes.
     pub fn requests(&self, ending: &str) -> Result<Vec<(u16, u64)>> {
+        self.answered(|path| path.ends_with(ending))
+    }
+
+    fn answered(&self, counts: impl Fn(&str) -> bool) -> Result<Vec<(u16, u64)>> {
         let text = fs::read_to_string(&self.log)?;
         Ok(text
             .lines()
@@ -199,7 +229,7 @@ impl Origin {
                 let mut numbers = quoted.next()?.split_whitespace();
                 let status = numbers.next()?.parse().ok()?;
                 let bytes = numbers.next()?.parse().unwrap_or(0);
-                path.ends_with(ending).then_some((status, bytes))
+                counts(path).then_some((status, bytes))
             })
             .collect())
     }
@@ -208,6 +238,25 @@ impl Origin {
     pub fn sent(&self, ending: &str) -> Result<u64> {
         Ok(self.requests(ending)?.iter().map(|(_, bytes)| bytes).sum())
     }
+
+    /// Body bytes that the server sent for paths with this start.
+    pub fn sent_below(&self, start: &str) -> Result<u64> {
+        let answers = self.answered(|path| path.starts_with(start))?;
+        Ok(answers.iter().map(|(_, bytes)| bytes).sum())
+    }
+}
+
+fn config(site: &Site, log: &Path) -> Result<Config> {
+    fs::write(log, "")?;
+    Ok(Config {
+        site: site.folder().to_owned(),
+        access_log: Some(log.to_owned()),
+        client: Some(PathBuf::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../target/client"
+        ))),
+        ..Config::default()
+    })
 }
 
 impl Drop for Origin {

@@ -62,6 +62,20 @@ impl Site {
         Ok(fs::write(self.path(name), html)?)
     }
 
+    /// Puts `new` for `old` on all pages of the folder; says how often.
+    pub fn rewrite(&self, old: &str, new: &str) -> Result<usize> {
+        let mut count = 0;
+        for entry in fs::read_dir(self.folder())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "html") {
+                let html = fs::read_to_string(&path)?;
+                count += html.matches(old).count();
+                fs::write(&path, html.replace(old, new))?;
+            }
+        }
+        Ok(count)
+    }
+
     /// Where a file of the site is.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

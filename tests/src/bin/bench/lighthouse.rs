@@ -26,16 +26,7 @@ pub async fn lighthouse() -> Result<()> {
         "the demo has no media yet: run ./demo-site/run once"
     );
     let (with, without) = (Site::copy(&demo)?, Site::copy(&demo)?);
-    let mut removed = 0;
-    for entry in fs::read_dir(without.folder())? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "html") {
-            let html = fs::read_to_string(&path)?;
-            removed += html.matches(LINE).count();
-            fs::write(&path, html.replace(LINE, ""))?;
-        }
-    }
-    ensure!(removed > 0, "no page has the line");
+    ensure!(without.rewrite(LINE, "")? > 0, "no page has the line");
     let with = Origin::unspared(&with).await?;
     let without = Origin::unspared(&without).await?;
 

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail};
 
 mod lighthouse;
+mod swarm;
 mod transfer;
 
 #[tokio::main]
@@ -11,7 +12,8 @@ async fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("transfer") => transfer::transfer().await,
         Some("lighthouse") => lighthouse::lighthouse().await,
-        _ => bail!("usage: bench transfer|lighthouse"),
+        Some("swarm") => swarm::swarm().await,
+        _ => bail!("usage: bench transfer|lighthouse|swarm"),
     }
 }
 
