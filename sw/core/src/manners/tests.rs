@@ -269,3 +269,29 @@ fn ledger_counts_a_day_and_begins_anew() {
     ledger.give(5, noon + DAY);
     assert_eq!(ledger.given(noon + DAY), 5);
 }
+
+#[test]
+fn readme_tells_the_limits_as_they_are() {
+    let number = |number: u64| {
+        let digits = number.to_string();
+        let groups = digits.as_bytes().rchunks(3).rev();
+        let groups: Vec<_> = groups.map(|group| str::from_utf8(group).unwrap()).collect();
+        groups.join(",")
+    };
+    let bound = |bound: u64| match bound {
+        0 => "0".to_owned(),
+        bound if bound % (1 << 30) == 0 => format!("{} GiB", bound >> 30),
+        bound if bound % (1 << 20) == 0 => format!("{} MiB", bound >> 20),
+        bound => number(bound),
+    };
+    let readme = include_str!("../../../../README.md");
+    let mut limits = Limits::default();
+    for name in Limits::NAMES {
+        let row = |line: &&str| line.starts_with("| `") && line.contains(&format!("`{name}`"));
+        let row = readme.lines().find(row).unwrap();
+        let (default, hard) = limits.named(name).unwrap();
+        for told in [number(*default), bound(*hard.start()), bound(*hard.end())] {
+            assert!(row.contains(&told), "{name}: {told} is not in {row}");
+        }
+    }
+}
