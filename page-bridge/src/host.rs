@@ -341,6 +341,9 @@ impl Running {
             },
             Output::Drop { peer, why } => self.drop_peer(&peer, why),
             Output::MorePeers { want } => self.say_to_server(&ToServer::More { want }),
+            Output::Hold { ids } => self.say_to_server(&ToServer::Hold { ids }),
+            Output::Release { ids } => self.say_to_server(&ToServer::Release { ids }),
+            Output::Find { id, want } => self.say_to_server(&ToServer::Find { id, want }),
             Output::Peers { open, coming } => {
                 self.peers.set((open, coming));
                 self.ports.say_all(&FromBridge::Peers { open, coming });
@@ -528,7 +531,10 @@ impl Running {
     fn signalled(self: &Rc<Self>, message: ToClient) {
         match message {
             ToClient::Welcome {
-                id, ticket, ice, ..
+                id,
+                ticket,
+                ice,
+                hold_over,
             } => {
                 let me = id.as_str().into();
                 // It joined as the window's page, now or again.
@@ -541,7 +547,7 @@ impl Running {
                     ticket,
                     ice,
                 });
-                self.handle(Input::Welcome { me });
+                self.handle(Input::Welcome { me, hold_over });
             }
             ToClient::Offered { peers } => self.handle(Input::Offered {
                 peers: peers.iter().map(|peer| peer.as_str().into()).collect(),
@@ -555,8 +561,12 @@ impl Running {
                 self.say(&ToWindow::Signal { from, signal });
             }
             ToClient::Manifest {} => self.ports.say_all(&FromBridge::Manifest {}),
-            // Followed by the socket, or not asked for.
-            ToClient::Elsewhere { .. } | ToClient::Holders { .. } => {}
+            ToClient::Holders { id, peers } => self.handle(Input::Holders {
+                id,
+                peers: peers.iter().map(|peer| peer.as_str().into()).collect(),
+            }),
+            // Followed by the socket.
+            ToClient::Elsewhere { .. } => {}
             ToClient::Refused { why } => {
                 log::warn(&["the signal server refuses: ", &why].concat());
             }

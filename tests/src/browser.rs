@@ -61,7 +61,7 @@ const CONTENTS: &str = r"new Promise((done, failed) => {
 })";
 
 /// Scrolls so that lazy images load, plays each video to its end, and waits for all of it.
-const SEE_ALL: &str = r"(async () => {
+const SEE_ALL: &str = r"(async (pace) => {
   const rest = (ms) => new Promise((done) => setTimeout(done, ms));
   for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight / 2) {
     scrollTo(0, y);
@@ -76,7 +76,7 @@ const SEE_ALL: &str = r"(async () => {
   for (const video of document.querySelectorAll('video')) {
     video.scrollIntoView();
     video.muted = true;
-    video.playbackRate = 8;
+    video.playbackRate = pace;
     const ended = new Promise((done) => {
       video.onended = () => done('');
       video.onerror = () => done(video.error?.message || 'error');
@@ -86,7 +86,7 @@ const SEE_ALL: &str = r"(async () => {
     if (problem) throw new Error(video.currentSrc + ': ' + problem);
   }
   scrollTo(0, 0);
-  })()";
+  })";
 
 /// How long what [`Visitor::at_length`] waits for may take.
 const AT_LENGTH: Duration = Duration::from_secs(120);
@@ -230,9 +230,10 @@ impl Visitor {
         }
     }
 
-    /// Looks at all of the page: scrolls, so that lazy images load, and plays each video to its end.
-    pub async fn see_all(&self) -> Result<()> {
-        self.at_length(SEE_ALL).await
+    /// Looks at all of the page: scrolls, so that lazy images load, and plays each video to its end, so
+    /// many times as fast as it is.
+    pub async fn see_all(&self, pace: f64) -> Result<()> {
+        self.at_length(&format!("({SEE_ALL})({pace})")).await
     }
 
     /// Waits until an expression is true in the page.

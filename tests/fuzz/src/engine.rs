@@ -70,7 +70,10 @@ impl Driver {
             at: 0,
         };
         let me = PeerId::from("me");
-        driver.input(Input::Welcome { me });
+        driver.input(Input::Welcome {
+            me,
+            hold_over: Some(0),
+        });
         let offered = peers().to_vec();
         driver.input(Input::Offered { peers: offered });
         for peer in peers() {

@@ -214,6 +214,9 @@ impl World<'_> {
                 self.clock.after((takes * 1e3) as Time, event);
             }
             Output::MorePeers { want } => self.say_to_server(who, ToServer::More { want }),
+            Output::Hold { ids } => self.say_to_server(who, ToServer::Hold { ids }),
+            Output::Release { ids } => self.say_to_server(who, ToServer::Release { ids }),
+            Output::Find { id, want } => self.say_to_server(who, ToServer::Find { id, want }),
             Output::Peers { open, coming } => {
                 let peers = match (open, coming) {
                     (0, true) => Peers::Coming,

@@ -175,18 +175,27 @@ impl World<'_> {
             return;
         }
         match message {
-            ToClient::Welcome { id, ticket, .. } => {
+            ToClient::Welcome {
+                id,
+                ticket,
+                hold_over,
+                ..
+            } => {
                 let me = fugitive_core::engine::PeerId::from(id.as_str());
                 self.names.insert(me.clone(), at.who);
                 self.visitors[at.who].ticket = Some(ticket);
                 if let Some(bridge) = self.bridge(at) {
                     bridge.me = Some(me.clone());
                 }
-                self.tell(at.who, Input::Welcome { me });
+                self.tell(at.who, Input::Welcome { me, hold_over });
             }
             ToClient::Offered { peers } => {
                 let peers = peers.iter().map(|peer| peer.as_str().into()).collect();
                 self.tell(at.who, Input::Offered { peers });
+            }
+            ToClient::Holders { id, peers } => {
+                let peers = peers.iter().map(|peer| peer.as_str().into()).collect();
+                self.tell(at.who, Input::Holders { id, peers });
             }
             ToClient::Gone { peer } => {
                 let peer = peer.as_str().into();
@@ -195,10 +204,7 @@ impl World<'_> {
             ToClient::Signal { from, signal } => {
                 self.signalled(at, &from.as_str().into(), signal);
             }
-            ToClient::Manifest {}
-            | ToClient::Refused { .. }
-            | ToClient::Holders { .. }
-            | ToClient::Elsewhere { .. } => {}
+            ToClient::Manifest {} | ToClient::Refused { .. } | ToClient::Elsewhere { .. } => {}
         }
     }
 }

@@ -259,6 +259,9 @@ impl Engine {
         if want.whose == For::Us && self.context.add(want.id) {
             self.tell_soon();
         }
+        if want.whose == For::Us {
+            self.look_up(&want);
+        }
         let level = (self.now, want.at);
         self.wants.push(Want { level, ..want });
         self.pump(number);

@@ -21,10 +21,19 @@ pub enum Input {
     Welcome {
         /// Us.
         me: PeerId,
+        /// Contents longer than this have a place in its directory; none if it has no directory.
+        hold_over: Option<u64>,
     },
     /// The signal server says whom to dial.
     Offered {
         /// Them.
+        peers: Vec<PeerId>,
+    },
+    /// The signal server says who holds what [`Output::Find`] asked for.
+    Holders {
+        /// What.
+        id: ContentId,
+        /// They.
         peers: Vec<PeerId>,
     },
     /// The signal server says that a peer went away.
@@ -253,6 +262,23 @@ pub enum Output {
     /// Ask the signal server for more peers.
     MorePeers {
         /// How many.
+        want: u16,
+    },
+    /// Tell the signal server that all of these are held and served.
+    Hold {
+        /// What.
+        ids: Vec<ContentId>,
+    },
+    /// Tell the signal server that these are held or served no more.
+    Release {
+        /// What.
+        ids: Vec<ContentId>,
+    },
+    /// Ask the signal server who holds this.
+    Find {
+        /// What.
+        id: ContentId,
+        /// How many at most.
         want: u16,
     },
     /// The number of open peers changed.

@@ -53,9 +53,11 @@ impl Holdings {
         }
     }
 
-    fn remove(&mut self, id: &ContentId) {
-        if let Ok(at) = self.0.binary_search_by(|held| held.id.cmp(id)) {
-            self.0.remove(at);
+    /// Says how long it was.
+    fn remove(&mut self, id: &ContentId) -> u64 {
+        match self.0.binary_search_by(|held| held.id.cmp(id)) {
+            Ok(at) => self.0.remove(at).len,
+            Err(_) => 0,
         }
     }
 
@@ -91,6 +93,14 @@ impl Holdings {
         }
     }
 
+    /// Contents that are held whole and longer than this, the longest first; at most so many.
+    pub(super) fn longer_than(&self, over: u64, most: usize) -> Vec<ContentId> {
+        let whole = |held: &&Holding| held.part.is_none() && held.len > over;
+        let mut held: Vec<_> = self.0.iter().filter(whole).collect();
+        held.sort_by_key(|held| std::cmp::Reverse(held.len));
+        held.iter().take(most).map(|held| held.id).collect()
+    }
+
     /// The whole length of a content of which this run of groups is held.
     pub(super) fn len_with(&self, id: &ContentId, first: u32, end: u32) -> Option<u64> {
         let holding = self.find(id)?;
@@ -105,6 +115,7 @@ impl Holdings {
 impl Engine {
     pub(super) fn stored(&mut self, id: ContentId, len: u64, groups: Vec<(u32, u32)>) {
         self.holdings.insert(id, len, groups);
+        self.directory.changed(len, self.now);
         self.holding_changed(&id);
         let is_all = matches!(self.holdings.held(&id), Held::All);
         let now = self.now;
@@ -129,7 +140,8 @@ impl Engine {
     }
 
     pub(super) fn unstored(&mut self, id: &ContentId) {
-        self.holdings.remove(id);
+        let len = self.holdings.remove(id);
+        self.directory.changed(len, self.now);
         self.holding_changed(id);
     }
 }

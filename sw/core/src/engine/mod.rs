@@ -14,6 +14,7 @@
 
 mod asking;
 mod beyond;
+mod directory;
 mod events;
 mod filter;
 mod holdings;
@@ -31,6 +32,7 @@ use std::collections::VecDeque;
 use crate::wire::{self, Incoming, Message};
 use asking::{For, Want};
 use beyond::{Errand, Found, Seeks, Via};
+use directory::Directory;
 pub use events::{Config, DropReason, FailReason, Input, Output, PeerId, Read, Totals};
 use filter::Context;
 use holdings::Holdings;
@@ -69,6 +71,7 @@ pub struct Engine {
     survey_at: u64,
     inquiries: Vec<Inquiry>,
     shortage: Shortage,
+    directory: Directory,
     rng: fastrand::Rng,
     out: VecDeque<Output>,
     told: (u32, bool),
@@ -105,6 +108,7 @@ impl Engine {
             survey_at: u64::MAX,
             inquiries: Vec::new(),
             shortage: Shortage::default(),
+            directory: Directory::default(),
             rng: fastrand::Rng::with_seed(config.seed),
             out: VecDeque::new(),
             told: (0, true),
@@ -123,8 +127,9 @@ impl Engine {
     pub fn handle(&mut self, input: Input, now: u64) {
         self.now = self.now.max(now);
         match input {
-            Input::Welcome { me } => self.welcome(me),
+            Input::Welcome { me, hold_over } => self.welcome(me, hold_over),
             Input::Offered { peers } => self.offered(peers),
+            Input::Holders { id, peers } => self.holders(&id, peers),
             Input::Gone { peer } => self.gone(&peer),
             Input::ServerLost => self.server_lost(),
             Input::Opened { peer } => self.opened(peer),
@@ -195,6 +200,7 @@ impl Engine {
         self.filter_time();
         self.survey_time();
         self.shortage_time();
+        self.directory_time();
         self.peers_time();
     }
 
@@ -208,6 +214,7 @@ impl Engine {
             self.context.tell_at.unwrap_or(u64::MAX),
             self.survey_due(),
             self.shortage_due(),
+            self.directory.due(),
             self.peers_due(),
         ]
         .into_iter()

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::{
     DropReason, Engine, Output, PeerId,
     asking::Answers,
+    directory::Directory,
     filter::Filter,
     holdings::Watch,
     pulling::Pull,
@@ -135,8 +136,9 @@ impl Engine {
         self.peers.iter_mut().find(|peer| peer.id == *id)
     }
 
-    pub(super) fn welcome(&mut self, me: PeerId) {
+    pub(super) fn welcome(&mut self, me: PeerId, hold_over: Option<u64>) {
         self.me = Some(me);
+        self.directory.opens(hold_over, self.now);
         self.server = true;
         // The join has asked for some: by then it shows who can be reached.
         self.more_at = self.now + OPENS_WITHIN + OPENS_WITHIN / 4;
@@ -197,6 +199,8 @@ impl Engine {
     pub(super) fn server_lost(&mut self) {
         self.joining = false;
         self.server = false;
+        // Whoever comes next is told all of it.
+        self.directory = Directory::default();
         self.pump_all();
     }
 
@@ -337,6 +341,7 @@ impl Engine {
 
     pub(super) fn configure(&mut self, config: super::Config) {
         self.config = config;
+        self.directory.changed(u64::MAX, self.now);
         if self.config.slots == 0 {
             self.serve_nobody();
         }

@@ -45,6 +45,13 @@ impl Default for Shortage {
     }
 }
 
+impl Shortage {
+    /// Peers that are offered now count as those that the page needs.
+    pub(super) fn takes_more(&mut self, now: u64) {
+        self.offered_until = now + OFFERED_WITHIN;
+    }
+}
+
 impl Engine {
     /// The page needs something new, or somebody was asked.
     pub(super) fn look_for_shortage(&mut self) {
@@ -63,7 +70,7 @@ impl Engine {
         let wait = self.shortage.wait;
         self.shortage.next = self.now + wait;
         self.shortage.wait = (wait * 2).min(LONGEST_WAIT);
-        self.shortage.offered_until = self.now + OFFERED_WITHIN;
+        self.shortage.takes_more(self.now);
         let room = self
             .config
             .max_peers

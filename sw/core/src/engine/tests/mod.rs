@@ -2,6 +2,7 @@
 
 mod beyond;
 mod connections;
+mod directory;
 mod finding;
 mod property;
 mod serving;
@@ -39,6 +40,8 @@ struct Visitor {
     /// Signals that the signal server was given.
     signals: Vec<PeerId>,
     more: Vec<(u64, u16)>,
+    /// What the directory was told and asked, and when.
+    directory: Vec<(u64, &'static str, Vec<ContentId>)>,
     unsure: Vec<WantId>,
     open: u32,
     /// Changes what it sends: what a hostile or broken client would do.
@@ -58,6 +61,9 @@ struct Visitor {
     /// It reads nothing: what is sent to it stays in the sender's channel.
     deaf: bool,
 }
+
+/// What the server's directory takes, in bytes.
+const HOLD_OVER: u64 = 1 << 20;
 
 /// Where a want began, what came, how it ended.
 type Got = (u64, Vec<u8>, Option<Result<(), FailReason>>);
@@ -120,6 +126,7 @@ impl Swarm {
             restarted: Vec::new(),
             signals: Vec::new(),
             more: Vec::new(),
+            directory: Vec::new(),
             unsure: Vec::new(),
             open: 0,
             meddle: None,
@@ -141,7 +148,14 @@ impl Swarm {
             dials: false,
         };
         for a in 0..count {
-            swarm.input(a, Input::Welcome { me: name(a) });
+            let hold_over = Some(HOLD_OVER);
+            swarm.input(
+                a,
+                Input::Welcome {
+                    me: name(a),
+                    hold_over,
+                },
+            );
             swarm.input(a, Input::Offered { peers: Vec::new() });
         }
         swarm
@@ -306,6 +320,9 @@ impl Swarm {
                     self.on_way.push((now, event));
                 }
                 Output::MorePeers { want } => visitor.more.push((now, want)),
+                Output::Hold { ids } => visitor.directory.push((now, "hold", ids)),
+                Output::Release { ids } => visitor.directory.push((now, "release", ids)),
+                Output::Find { id, .. } => visitor.directory.push((now, "find", vec![id])),
                 Output::Peers { open, .. } => visitor.open = open,
             }
         }

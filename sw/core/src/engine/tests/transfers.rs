@@ -334,7 +334,13 @@ fn peer_that_pulls_more_than_anybody_needs_is_dropped() {
 #[test]
 fn dialled_peer_that_never_opens_is_given_up_and_more_are_asked_for() {
     let mut engine = Engine::new(Config::default(), 0);
-    engine.handle(Input::Welcome { me: name(0) }, 0);
+    engine.handle(
+        Input::Welcome {
+            me: name(0),
+            hold_over: None,
+        },
+        0,
+    );
     engine.handle(
         Input::Offered {
             peers: vec![name(0), name(1), name(1)],
