@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use fugitive_tests::{
     browser::{Driver, Visitor},
     origin::Origin,
@@ -41,9 +41,13 @@ const FILM: &str = "<video id=v src=/long.mp4 muted preload=auto width=320></vid
 const WATCH: &str = "(() => {
   const v = document.querySelector('#v');
   self.__wrong = [];
-  v.addEventListener('error', () => __wrong.push(`error ${v.error?.message}`));
-  v.addEventListener('stalled', () => __wrong.push(`stalled at ${v.currentTime}`));
-  v.addEventListener('waiting', () => __wrong.push(`waiting at ${v.currentTime}`));
+  const wrong = (what) => {
+    const since = Math.round(performance.now() / 1000);
+    __wrong.push(`${what} at ${v.currentTime} of the film, ${since} s after the page began`);
+  };
+  v.addEventListener('error', () => wrong(`error ${v.error?.message}`));
+  v.addEventListener('stalled', () => wrong('stalled'));
+  v.addEventListener('waiting', () => wrong('waiting'));
   return v.play().then(() => null);
 })()";
 
@@ -59,7 +63,11 @@ async fn watch(visitor: &Visitor, origin: &Origin) -> Result<()> {
 
 async fn nothing_went_wrong(visitor: &Visitor) -> Result<()> {
     let wrong: Vec<String> = visitor.eval("__wrong").await?;
-    ensure!(wrong.is_empty(), "{wrong:?}");
+    if !wrong.is_empty() {
+        let served = visitor.served("/long.mp4").await?;
+        let log = visitor.log().await?.join("\n");
+        bail!("{wrong:?}\nserved {served:?}\n{log}");
+    }
     Ok(())
 }
 

@@ -105,6 +105,8 @@ pub struct Fetch {
     given: u64,
     end: u64,
     began: Time,
+    /// The origin has begun to answer, perhaps with more than the page reads as yet.
+    answers: bool,
     head: bool,
     is_over: bool,
 }
@@ -320,6 +322,7 @@ impl World<'_> {
             given: start,
             end,
             began: now,
+            answers: false,
             head: false,
             is_over: false,
         });
@@ -537,6 +540,9 @@ impl World<'_> {
     }
 
     pub(crate) fn origin_answers(&mut self, key: FetchKey) {
+        if let Some(fetch) = self.fetches.get_mut(key) {
+            fetch.answers = true;
+        }
         self.give(key);
     }
 
@@ -714,7 +720,7 @@ impl World<'_> {
                 self.set_timer(at, number, STALL);
             }
             if let Some(fetch) = fetch.flatten() {
-                let answers = self.fetches.get(fetch).is_some_and(|fetch| fetch.head);
+                let answers = self.fetches.get(fetch).is_some_and(|fetch| fetch.answers);
                 if answers {
                     self.give(fetch);
                 }
