@@ -51,7 +51,7 @@ const PIXELS: &str = r"(async () => {
     const url = image.currentSrc;
     seen[url] = url.endsWith('.gif') ? await fresh(url) : await picture(image);
   }
-  const behind = [...document.querySelectorAll('body, .band')]
+  const behind = [...document.querySelectorAll('body, .band, .backdrop')]
     .map((element) => getComputedStyle(element).backgroundImage.match(/url\(.(.*?).\)/)?.[1])
     .filter(Boolean);
   const posters = [...document.querySelectorAll('video')].map(({ poster }) => poster);

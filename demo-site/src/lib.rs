@@ -3,6 +3,7 @@
 
 #[cfg(feature = "check")]
 pub mod check;
+pub mod code;
 #[cfg(feature = "check")]
 pub mod log;
 pub mod media;

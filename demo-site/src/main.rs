@@ -2,6 +2,7 @@
 //! with `--check` or `--swarm` drives visitors over it and says what came from where.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -9,8 +10,12 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use fugitive_demo::{media, origin};
+use fugitive_demo::{
+    code, media,
+    origin::{self, Demo},
+};
 use fugitive_distance::Distance;
+use fugitive_server::config::Tls;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -32,6 +37,19 @@ struct Args {
     /// The origin's line, in Mbit/s.
     #[arg(long, value_name = "MBIT")]
     bandwidth: Option<f64>,
+    /// Where to listen, with a certificate: what another device reaches.
+    #[arg(long, value_name = "IP", requires = "tls_cert")]
+    listen: Option<IpAddr>,
+    /// The name in the certificate, by which another device reaches the demo.
+    #[arg(long, value_name = "NAME", requires = "tls_cert")]
+    host: Option<String>,
+    /// A certificate with its chain, PEM: then there is a page with a code for a second device.
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "host"],
+          conflicts_with_all = ["latency", "bandwidth", "check", "swarm"])]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Drive two browsers over the demo and say what came from where; needs no display.
     #[arg(long)]
     check: bool,
@@ -75,10 +93,16 @@ async fn run(args: Args) -> Result<()> {
     } else {
         args.port
     };
-    let listener = TcpListener::bind(("127.0.0.1", port))
+    let ip = args.listen.unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let listener = TcpListener::bind((ip, port))
         .await
         .with_context(|| format!("cannot listen on port {port}: try --port 0"))?;
-    let url = format!("http://{}/", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    let url = match &args.host {
+        Some(host) => format!("https://{host}:{}/", address.port()),
+        None => format!("http://{address}/"),
+    };
+    code::place(&site, args.host.is_some().then_some(&url))?;
     let distance = Distance {
         latency: Duration::from_millis(args.latency.into()),
         bandwidth: args.bandwidth.map(|mbit| mbit * 1e6),
@@ -88,20 +112,24 @@ async fn run(args: Args) -> Result<()> {
         (None, true) => Some(target.join("demo-access.log")),
         (None, false) => None,
     };
+    let demo = Demo {
+        site: site.clone(),
+        client,
+        cache,
+        access_log: log.clone(),
+        tls: Tls {
+            chain: args.tls_cert.clone(),
+            key: args.tls_key.clone(),
+        },
+        distance,
+    };
     if drives {
         let Some(log) = log else { return Ok(()) };
         std::fs::write(&log, "")?;
-        let log_too = Some(log.clone());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = tokio::spawn(origin::serve(
-            listener,
-            site.clone(),
-            client,
-            cache,
-            log_too,
-            distance,
-            async move { drop(stopped.await) },
-        ));
+        let serving = tokio::spawn(origin::serve(listener, demo, async move {
+            drop(stopped.await);
+        }));
         println!("ready {url}");
         let driven = tokio::select! {
             driven = drive(&args, &url, &site, &log) => driven,
@@ -112,7 +140,7 @@ async fn run(args: Args) -> Result<()> {
         return driven;
     }
     println!("ready {url}");
-    origin::serve(listener, site, client, cache, log, distance, ended()?).await
+    origin::serve(listener, demo, ended()?).await
 }
 
 /// Resolves when we are told to end.

@@ -8,24 +8,38 @@ use std::{future::Future, path::PathBuf};
 
 use anyhow::{Context, Result};
 use fugitive_distance::{Distance, connections};
-use fugitive_server::{Config, Server};
+use fugitive_server::{Config, Server, config::Tls};
 use tokio::net::TcpListener;
+
+/// What is served, and how.
+pub struct Demo {
+    /// The pages and the media.
+    pub site: PathBuf,
+    /// The client files.
+    pub client: PathBuf,
+    /// What the server remembers.
+    pub cache: PathBuf,
+    /// Where it writes what it answered.
+    pub access_log: Option<PathBuf>,
+    /// A chain and its key; nothing at a distance is served with them.
+    pub tls: Tls,
+    /// How far away it is.
+    pub distance: Distance,
+}
 
 /// Serves the demo until `shutdown`.
 pub async fn serve(
     listener: TcpListener,
-    site: PathBuf,
-    client: PathBuf,
-    cache: PathBuf,
-    access_log: Option<PathBuf>,
-    distance: Distance,
+    demo: Demo,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
+    let distance = demo.distance;
     let server = Server::open(Config {
-        site,
-        client: Some(client),
-        cache: Some(cache),
-        access_log,
+        site: demo.site,
+        client: Some(demo.client),
+        cache: Some(demo.cache),
+        access_log: demo.access_log,
+        tls: demo.tls,
         // On one machine the origin is always nearer than another visitor.
         spare_origin: true,
         ..Config::default()

@@ -58,7 +58,7 @@ fn tags_state_the_size_of_what_they_show() {
 
 #[test]
 fn every_page_has_the_one_line_in_its_head() {
-    let line = "<script src=\"/fugitive.js\" data-consent=\"implied\" data-upload=\"25000000\" async></script>";
+    let line = "<script src=\"/fugitive.js\" data-consent=\"implied\" data-upload=\"25000000\" data-panel async></script>";
     for (page, text) in pages().iter().filter(|(page, _)| page.ends_with(".html")) {
         let head = text.split("</head>").next().unwrap();
         assert_eq!(head.matches(line).count(), 1, "{page}");

@@ -1,7 +1,9 @@
 // The question whether other visitors may be met. Loaded only where it is asked.
 //
 // It lies over the page and moves nothing, takes no focus, and is the first thing that the Tab key
-// reaches. Its style is a constructed sheet, which no policy forbids.
+// reaches.
+
+import { element, language, overlay } from "./overlay.js";
 
 const TEXTS = {
   en: [
@@ -92,33 +94,15 @@ const STYLE = `
   @media print { :host { display: none !important; } }
 `;
 
-/** The language of the page, else of the visitor, among those that there are. */
-function language() {
-  const wished = [document.documentElement.lang, ...navigator.languages];
-  const short = wished.map((tag) => tag.split("-")[0].toLowerCase());
-  return short.find((tag) => Object.hasOwn(TEXTS, tag)) ?? "en";
-}
-
-const element = (name, text = "", attributes = {}) => {
-  const made = document.createElement(name);
-  made.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-};
-
 /**
  * Asks, in the words of the page's attributes where it has some. Resolves with the answer; with
  * nothing where the question was put aside, or was answered elsewhere.
  */
 export function ask(settings, answered) {
   return new Promise((done) => {
-    const lang = language();
+    const lang = language(TEXTS);
     const [title, text, yes, no, more] = TEXTS[lang];
-    const host = element("fugitive-consent", "", { lang: settings.consentLang ?? lang });
-    const shadow = host.attachShadow({ mode: "closed" });
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(STYLE);
-    shadow.adoptedStyleSheets = [sheet];
+    const [host, shadow] = overlay("fugitive-consent", settings.consentLang ?? lang, STYLE);
     const end = (said) => {
       host.remove();
       done(said);

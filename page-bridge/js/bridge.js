@@ -8,11 +8,13 @@ import { watch } from "./consent.js";
 import init, { Bridge, Host } from "./fugitive_bridge.js";
 import { adopt, expect, prefetch } from "./page.js";
 import { choose, position } from "./position.js";
+import { offerPanel } from "./show.js";
 import { collect } from "./signals.js";
 
 export { consent, pause } from "./consent.js";
 export { forget, remove } from "./off.js";
-export { get, prefetch, stats } from "./page.js";
+export { get, prefetch, reloaded, stats } from "./page.js";
+export { showPanel } from "./show.js";
 
 const WASM = new URL("__BRIDGE_WASM__", import.meta.url);
 /** What comes next is fetched when the page has been there for this long, in milliseconds. */
@@ -59,6 +61,7 @@ export async function precise(yes) {
  */
 export function start(settings, isFirst) {
   if (isFirst) (globalThis.requestIdleCallback ?? setTimeout)(adopt);
+  offerPanel(settings).catch((error) => warn("no panel", error));
   let shown, agreed, isOff;
   const show = () => {
     if (!agreed || isOff) return;

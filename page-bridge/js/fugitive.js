@@ -26,13 +26,15 @@
     return;
   }
   const fugitive = (window.fugitive = new EventTarget());
+  // By URL. Whoever comes later than the first answers finds them here.
+  const served = (fugitive.served = new Map());
   fugitive.fetch = (input, init) =>
     inControl()
       ? bridge().then((module) => module.get(input, init), () => fetch(input, init))
       : fetch(input, init);
   fugitive.prefetch = async (urls) => inControl() && (await bridge()).prefetch(urls);
   fugitive.stats = async () => (inControl() ? (await bridge()).stats() : {});
-  for (const wish of ["consent", "pause", "precise"]) {
+  for (const wish of ["consent", "pause", "precise", "showPanel"]) {
     fugitive[wish] = async (yes) => (await bridge())[wish](yes);
   }
   fugitive.forget = async () => (await bridge()).forget(isOurs);
@@ -50,6 +52,8 @@
     serviceWorker.addEventListener("message", ({ data }) => {
       if (data?.fugitive !== "served") return;
       const { fugitive: kind, ...detail } = data;
+      const { url, bytes } = detail;
+      served.set(url, { ...detail, bytes: bytes + (served.get(url)?.bytes ?? 0) });
       fugitive.dispatchEvent(Object.assign(new CustomEvent(kind, { detail }), detail));
     });
     serviceWorker.startMessages();
@@ -71,11 +75,7 @@
         console.info("fugitive: not registered, this scope has " + other.scriptURL);
         return false;
       }
-      // A hard reload passes the worker by: what it holds of these is older than what the page has.
-      if (isFirst && isOurs(there?.active)) {
-        const urls = performance.getEntriesByType("resource").map(({ name }) => name);
-        there.active.postMessage({ fugitive: "reloaded", urls });
-      }
+      if (isFirst && isOurs(there?.active)) (await bridge()).reloaded(there.active);
       const made = await serviceWorker.register(worker, { scope, updateViaCache: "none" });
       coming = made.installing;
     }

@@ -43,6 +43,12 @@ export function stats() {
   });
 }
 
+/** A hard reload passed the worker by: what it holds of these is older than what the page has. */
+export function reloaded(worker) {
+  const urls = performance.getEntriesByType("resource").map(({ name }) => name);
+  worker.postMessage({ fugitive: "reloaded", urls });
+}
+
 /** Has the worker take the images that came before it was in control out of the HTTP cache. */
 export function adopt() {
   const urls = performance

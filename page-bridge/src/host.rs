@@ -654,6 +654,12 @@ impl Running {
             ToBridge::Stored { id, len, groups } => {
                 self.handle(Input::Stored { id, len, groups });
             }
+            ToBridge::Look {} => {
+                let peers = self.engine.borrow().connected();
+                self.ports.say(port, &self.totals(), None);
+                self.ports.say(port, &self.governor.shown(), None);
+                self.ports.say(port, &FromBridge::Connected { peers }, None);
+            }
             ToBridge::Dropped { id } => self.handle(Input::Dropped { id }),
         }
     }

@@ -15,7 +15,7 @@ use fugitive_core::{
     content::ContentId,
     engine::Totals,
     manners::Limits,
-    port::{FromBridge, ToBridge, WantId},
+    port::{Connected, FromBridge, ToBridge, WantId},
 };
 use futures_channel::{mpsc, oneshot};
 use futures_util::StreamExt;
@@ -82,6 +82,7 @@ pub struct Link {
     context: RefCell<Context>,
     totals: Cell<Totals>,
     manners: RefCell<Allowed>,
+    connected: RefCell<Vec<Connected>>,
     /// What the bridge was told that the site wants.
     policy: RefCell<Vec<u64>>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
@@ -146,6 +147,7 @@ impl Link {
             context: RefCell::default(),
             totals: Cell::default(),
             manners: RefCell::default(),
+            connected: RefCell::default(),
             policy: RefCell::default(),
             waiting: RefCell::default(),
         }
@@ -159,6 +161,11 @@ impl Link {
     /// What the bridge may do for others.
     pub fn allowed(&self) -> Allowed {
         self.manners.borrow().clone()
+    }
+
+    /// What it said last of each open peer.
+    pub fn connected(&self) -> Vec<Connected> {
+        self.connected.borrow().clone()
     }
 
     /// The bridge is told what the site wants, unless it knows.
@@ -246,6 +253,7 @@ impl Link {
         port.start();
         self.fail_all("another bridge took over");
         self.policy.take();
+        self.connected.take();
         self.peers.set(Peers::Unknown);
         self.port.replace(Some(Live {
             client: client.to_owned(),
@@ -261,6 +269,7 @@ impl Link {
     /// The page that held the bridge goes away, or said nothing for too long.
     pub fn lost(&self, why: &str) {
         self.port.replace(None);
+        self.connected.take();
         self.peers.set(Peers::Unknown);
         self.fail_all(why);
         self.wake();
@@ -343,6 +352,10 @@ impl Link {
                 self.peers.set(peers);
                 told.clone().peers(peers);
                 return self.wake();
+            }
+            FromBridge::Connected { peers } => {
+                self.connected.replace(peers);
+                return;
             }
             FromBridge::Manifest {} => return told.clone().manifest(),
             FromBridge::Manners {

@@ -1,9 +1,9 @@
 //! Counts requests and bytes by where they came from, and tells the page.
 
-use fugitive_core::{content::ContentId, engine::Totals};
+use fugitive_core::{content::ContentId, port::Connected};
 use serde::{Deserialize, Serialize};
 
-use crate::link::Allowed;
+use crate::link::{Link, Peers};
 
 /// Where bytes of an answer came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,9 @@ pub struct Tally {
     pub uploaded_today: f64,
     /// Bytes to peers in a day at most.
     pub upload_cap: f64,
+    /// Open peers one by one: latency, bytes from and to them.
+    #[serde(skip_deserializing)]
+    pub connected: Vec<Connected>,
     regrets: Vec<u16>,
 }
 
@@ -72,8 +75,8 @@ impl Tally {
         self.regrets.push(ms as u16);
     }
 
-    /// As it is shown.
-    pub fn shown(mut self, peers: u32, totals: Totals, allowed: Allowed) -> Self {
+    /// As it is shown, with what the bridge said last.
+    pub fn shown(mut self, link: &Link) -> Self {
         self.regrets.sort_unstable();
         let share = |share: usize| {
             let regret = self.regrets.get(self.regrets.len() * share / 100);
@@ -81,7 +84,11 @@ impl Tally {
         };
         (self.regret_p50, self.regret_p95) = (share(50), share(95));
         self.regrets.clear();
-        self.peers = peers;
+        if let Peers::Here(open) = link.peers() {
+            self.peers = open;
+        }
+        self.connected = link.connected();
+        let (totals, allowed) = (link.totals(), link.allowed());
         (self.wasted, self.sent) = (totals.wasted as f64, totals.sent as f64);
         self.quiet = allowed.quiet;
         (self.uploaded_today, self.upload_cap) = (allowed.given as f64, allowed.daily as f64);

@@ -563,12 +563,10 @@ impl State {
             }
             Some("stats") => {
                 self.store().await;
-                let open = match self.link.peers() {
-                    Peers::Here(open) => open,
-                    _ => 0,
-                };
-                let tally = self.tally.borrow().clone();
-                let tally = tally.shown(open, self.link.totals(), self.link.allowed());
+                self.reach_bridge().await;
+                // What it answers is shown next time.
+                self.link.say(&ToBridge::Look {});
+                let tally = self.tally.borrow().clone().shown(&self.link);
                 let answer = tally.serialize(&Serializer::json_compatible());
                 if let (Some(port), Ok(answer)) = (port(), answer) {
                     let _ = port.post_message(&answer);

@@ -2,10 +2,12 @@
 //!
 //! [`browser`] drives visitors through WebDriver, [`site`] makes folders of media to serve,
 //! [`origin`] serves them in-process behind a proxy that can misbehave on demand, [`turn`] relays
-//! between visitors, who in [`visitors`] are those that several scenarios need.
+//! between visitors, who in [`visitors`] are those that several scenarios need; [`reader`] is one with
+//! a keyboard and a screen reader.
 
 pub mod browser;
 pub mod origin;
+pub mod reader;
 pub mod site;
 pub mod turn;
 pub mod visitors;

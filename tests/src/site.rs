@@ -13,6 +13,10 @@ use tempfile::TempDir;
 /// The one line, for visitors who are not asked and give whatever they can.
 pub const LINE: &str = "<script src=\"/fugitive.js\" data-consent=implied \
      data-upload=125000000 data-daily=50000000000 async></script>";
+/// A policy that allows no more than what the README says that we need.
+pub const STRICT: &str = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; \
+     img-src 'self' data:; connect-src 'self'; worker-src 'self'; style-src 'self'; \
+     script-src 'self' 'wasm-unsafe-eval'\">";
 /// Images of the gallery page.
 pub const IMAGES: usize = 6;
 

@@ -5,22 +5,10 @@ use anyhow::{Result, bail};
 use fugitive_tests::{
     browser::{Driver, PATIENCE, Visitor},
     origin::Origin,
-    site::{IMAGES, Site},
+    reader::{SHIFTS, named, press},
+    site::{IMAGES, STRICT, Site},
 };
 use serde_json::{Value, json};
-
-/// What would be allowed to load the question's style is only what the browser makes itself.
-const STRICT: &str = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; \
-     img-src 'self' data:; connect-src 'self'; worker-src 'self'; style-src 'self'; \
-     script-src 'self' 'wasm-unsafe-eval'\">";
-
-/// Sums up what moves without the visitor's doing.
-const SHIFTS: &str = r"
-  self.__shift = 0;
-  new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) __shift += entry.value;
-  }).observe({ type: 'layout-shift', buffered: true });
-";
 
 const BRIDGE_IS_WANTED: &str = "navigator.locks.query().then(({ held, pending }) =>
     [...held, ...pending].some(({ name }) => name === 'fugitive:swarm'))";
@@ -47,41 +35,12 @@ fn site() -> Result<Site> {
     Ok(site)
 }
 
-/// Names of the accessible nodes of a role.
-async fn named(visitor: &Visitor, role: &str) -> Result<Vec<String>> {
-    visitor.cdp("Accessibility.enable", json!({})).await?;
-    let tree = visitor
-        .cdp("Accessibility.getFullAXTree", json!({}))
-        .await?;
-    let nodes = tree["nodes"].as_array().cloned().unwrap_or_default();
-    let is_shown = |node: &&Value| node["ignored"] != true && node["role"]["value"] == role;
-    let name = |node: &Value| {
-        node["name"]["value"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    Ok(nodes.iter().filter(is_shown).map(name).collect())
-}
-
 async fn until_asked(visitor: &Visitor) -> Result<()> {
     visitor
         .until("document.querySelector('fugitive-consent')")
         .await?;
     let dialogs = named(visitor, "dialog").await?;
     assert_eq!(dialogs, ["Images from other visitors?"]);
-    Ok(())
-}
-
-async fn press(visitor: &Visitor, key: &str, code: u32) -> Result<()> {
-    let text = if key == "Enter" { "\r" } else { "" };
-    for kind in ["keyDown", "keyUp"] {
-        let event = json!({
-            "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code,
-            "text": if kind == "keyDown" { text } else { "" },
-        });
-        visitor.cdp("Input.dispatchKeyEvent", event).await?;
-    }
     Ok(())
 }
 
@@ -153,7 +112,7 @@ async fn nothing_connects_before_a_yes_and_the_question_is_asked_once() -> Resul
     press(&second, "Enter", 13).await?;
     second.until_peers(1).await?;
     assert_eq!(named(&second, "dialog").await?, [""; 0]);
-    assert_eq!(second.eval::<f64>("__shift").await?, 0.0);
+    assert_eq!(second.eval::<Vec<String>>("__shifts").await?, [""; 0]);
     second.goto(&origin.url("/ask.html")).await?;
     second.until_peers(1).await?;
     assert_eq!(named(&second, "dialog").await?, [""; 0]);

@@ -8,37 +8,11 @@ use fugitive_tests::{
     browser::{Driver, Visitor},
     origin::{Fault, Origin},
     site::{IMAGES, Site},
-    visitors::newcomer,
+    visitors::{DEVICE, newcomer},
 };
 
 /// Long enough for a peer to be the first, where one serves; nothing is asserted of it.
 const LATE: Duration = Duration::from_secs(3);
-
-/// A device that a test has in its hand, and a count of the group frames that the window sends.
-const DEVICE: &str = r"
-(() => {
-  const battery = Object.assign(new EventTarget(), { level: 1, charging: false });
-  navigator.getBattery = async () => battery;
-  const line = Object.assign(new EventTarget(), { type: 'wifi', saveData: false });
-  Object.defineProperty(navigator, 'connection', { get: () => line });
-  self.__charge = (level, charging = false) => {
-    Object.assign(battery, { level, charging });
-    battery.dispatchEvent(new Event('levelchange'));
-    return __frames;
-  };
-  self.__line = (change) => {
-    Object.assign(line, change);
-    line.dispatchEvent(new Event('change'));
-  };
-  self.__frames = 0;
-  const { send } = RTCDataChannel.prototype;
-  RTCDataChannel.prototype.send = function (data) {
-    const bytes = new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0);
-    if (bytes[0] === 2) __frames += 1;
-    return send.call(this, data);
-  };
-})();
-";
 
 /// A visitor who holds the gallery and waits on this page without media.
 async fn holder(driver: &Driver, origin: &Origin, script: &str, page: &str) -> Result<Visitor> {

@@ -90,8 +90,9 @@ fn main() -> Result<()> {
     let mut files = output::Files::new(&out)?;
     let bridge_wasm = files.hashed("bridge", "wasm", &bridge.wasm)?;
     let js = root.join("page-bridge/js");
-    let banner = files.hashed("banner", "js", &script::banner(&node, &work, &js)?)?;
-    let loads = [&bridge_wasm[..], &banner];
+    let banner = files.hashed("banner", "js", &script::shown(&node, &work, &js, "banner")?)?;
+    let panel = files.hashed("panel", "js", &script::shown(&node, &work, &js, "panel")?)?;
+    let loads = [&bridge_wasm[..], &banner, &panel];
     let module = script::bridge(&node, &work, &js, &bridge.js, loads)?;
     let bridge_js = files.hashed("bridge", "js", &module)?;
     let loader = script::loader(&node, &work, &js, &bridge_js)?;

@@ -109,7 +109,7 @@ impl Stamp {
     /// Whether the folder was made from the same, and is still there.
     pub fn holds(&self) -> Result<bool> {
         let same = fs::read_to_string(&self.file).is_ok_and(|text| text == self.text);
-        Ok(same && rows(&self.out)?.len() == 6)
+        Ok(same && rows(&self.out)?.len() == 7)
     }
 
     /// The folder is made from this now.
@@ -202,7 +202,7 @@ mod tests {
         let (source, out) = (folder.path().join("a.js"), folder.path().join("out"));
         fs::write(&source, "1").unwrap();
         let mut files = Files::new(&out).unwrap();
-        for name in ["b", "c", "d", "e", "f", "g"] {
+        for name in ["b", "c", "d", "e", "f", "g", "h"] {
             files.fixed(&format!("{name}.js"), b"x").unwrap();
         }
         let stamp = || Stamp::of(&out, &[&source], false).unwrap();

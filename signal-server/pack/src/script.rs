@@ -1,4 +1,4 @@
-//! The four scripts: page loader, bridge module, the question of consent, worker listener.
+//! The five scripts: page loader, bridge module, the question of consent, the panel, worker listener.
 //!
 //! Each is one file with its imports bundled. The names of the files they load stand in the source
 //! as quoted or bare `__NAMES__` and are filled in here.
@@ -16,10 +16,11 @@ pub fn loader(node: &Node, work: &Path, js: &Path, bridge: &str) -> Result<Vec<u
     node.esbuild(&folder, &source, "iife")
 }
 
-/// `/fugitive/banner-<hash>.js`: the question of consent, an ES module.
-pub fn banner(node: &Node, work: &Path, js: &Path) -> Result<Vec<u8>> {
-    let folder = copied(js, &work.join("banner"))?;
-    node.esbuild(&folder, &read(&folder.join("banner.js"))?, "esm")
+/// `/fugitive/<name>-<hash>.js`: an ES module that is loaded only where it is shown, `banner` or `panel`.
+pub fn shown(node: &Node, work: &Path, js: &Path, name: &str) -> Result<Vec<u8>> {
+    let folder = copied(js, &work.join(name))?;
+    let source = read(&folder.join(name).with_extension("js"))?;
+    node.esbuild(&folder, &source, "esm")
 }
 
 /// `/fugitive/bridge-<hash>.js`: an ES module for the window and for its dedicated worker.
@@ -28,12 +29,17 @@ pub fn bridge(
     work: &Path,
     js: &Path,
     glue: &str,
-    [wasm, banner]: [&str; 2],
+    [wasm, banner, panel]: [&str; 3],
 ) -> Result<Vec<u8>> {
     let folder = copied(js, &work.join("bridge"))?;
     fs::write(folder.join("fugitive_bridge.js"), glue)?;
-    let consent = fill(&read(&folder.join("consent.js"))?, "__BANNER__", banner);
-    fs::write(folder.join("consent.js"), consent)?;
+    for (file, name, value) in [
+        ("consent.js", "__BANNER__", banner),
+        ("show.js", "__PANEL__", panel),
+    ] {
+        let filled = fill(&read(&folder.join(file))?, name, value);
+        fs::write(folder.join(file), filled)?;
+    }
     let source = fill(&read(&folder.join("bridge.js"))?, "__BRIDGE_WASM__", wasm);
     node.esbuild(&folder, &source, "esm")
 }

@@ -86,6 +86,9 @@ pub enum ToBridge {
         /// All the runs of groups that are held: start, one past the end.
         groups: Vec<(u32, u32)>,
     },
+    /// Somebody looks on: answered by [`FromBridge::Totals`], [`FromBridge::Manners`] and
+    /// [`FromBridge::Connected`].
+    Look {},
     /// This is no longer in the store, or may no longer be served.
     Dropped {
         /// Which content.
@@ -148,6 +151,22 @@ pub enum FromBridge {
         /// Bytes that may be.
         daily: u64,
     },
+    /// Open peers, the oldest first.
+    Connected {
+        /// One by one.
+        peers: Vec<Connected>,
+    },
     /// The signal server says that the manifest changed.
     Manifest {},
+}
+
+/// An open peer, without a word of who it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connected {
+    /// There and back, in milliseconds; nothing before that was measured.
+    pub rtt: Option<u16>,
+    /// Bytes of content that came from it.
+    pub got: u64,
+    /// Bytes of content that went to it.
+    pub gave: u64,
 }

@@ -1,7 +1,7 @@
 //! What is measured of a peer: whether it lives, how far away it is, how fast it sends.
 
 use super::{DropReason, Engine, Output, PeerId, peers::Stage};
-use crate::wire::Message;
+use crate::{port::Connected, wire::Message};
 
 /// A peer of which no rate is known counts as this fast, in bytes a millisecond: 12 Mbit/s up.
 const FIRST_RATE: f64 = 1_500.0;
@@ -216,6 +216,17 @@ impl Pulse {
 }
 
 impl Engine {
+    /// What goes on with each open peer, the oldest first.
+    pub fn connected(&self) -> Vec<Connected> {
+        let open = self.peers.iter().filter(|peer| peer.stage == Stage::Open);
+        let connected = open.map(|peer| Connected {
+            rtt: peer.pulse.measured(),
+            got: peer.pulse.got,
+            gave: peer.pulse.gave,
+        });
+        connected.collect()
+    }
+
     /// Anything came from a peer: it lives.
     pub(super) fn heard(&mut self, at: usize) {
         let peer = &mut self.peers[at];

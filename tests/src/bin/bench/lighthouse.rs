@@ -13,7 +13,7 @@ use crate::median;
 const LIGHTHOUSE: &str = "lighthouse@13.5.0";
 const PAGES: [&str; 3] = ["/index.html", "/film.html", "/sky.html"];
 const RUNS: usize = 5;
-const LINE: &str = "<script src=\"/fugitive.js\" data-consent=\"implied\" data-upload=\"25000000\" async></script>";
+const LINE: &str = "<script src=\"/fugitive.js\" data-consent=\"implied\" data-upload=\"25000000\" data-panel async></script>";
 
 /// Runs it and prints its figures.
 pub async fn lighthouse() -> Result<()> {
