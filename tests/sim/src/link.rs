@@ -295,7 +295,7 @@ impl World<'_> {
     }
 
     /// The round trip to the nearest peer with an open channel that holds a content, and serves.
-    pub(crate) fn nearest_holder(&self, who: usize, content: Content) -> Option<Time> {
+    pub(crate) fn nearest_holder(&self, who: usize, content: Content, group: u32) -> Option<Time> {
         let bridge = self.visitors[who].bridge.as_ref()?;
         let ends = bridge.links.values().filter_map(|key| {
             let link = self.links.get(*key).filter(|link| link.pipes.is_some())?;
@@ -303,7 +303,11 @@ impl World<'_> {
             Some(link.ends[1 - side].who)
         });
         let holds = |other: &usize| {
-            self.gives(*other) == Gives::All && self.visitors[*other].store.contains_key(&content)
+            let held = self.visitors[*other].store.get(&content);
+            let holds = |held: &Vec<(u32, u32)>| {
+                held.iter().any(|(from, to)| (*from..*to).contains(&group))
+            };
+            self.gives(*other) == Gives::All && held.is_some_and(holds)
         };
         ends.filter(holds)
             .map(|other| 2 * self.way(who, other))

@@ -167,7 +167,7 @@ impl World<'_> {
             return;
         }
         let is_video = page.player.is_some();
-        let near = self.nearest_holder(at.who, content);
+        let near = self.nearest_holder(at.who, content, run.start);
         let Some(page) = self.page(at) else { return };
         page.requests.insert(
             number,

@@ -40,6 +40,8 @@ const MULTI_UNICAST: usize = 4;
 const BUSY_WAIT: u64 = 1_500;
 /// And not more often than this for one want.
 const MAX_BUSY: u32 = 4;
+/// Large contents of which it is known up to where they are read.
+const MAX_READINGS: usize = 8;
 /// A small content is not cut into pieces below this, in bytes, nor into more than so many.
 const SHARE: u64 = 4 * GROUP;
 const MAX_SHARES: u64 = 4;
@@ -178,6 +180,8 @@ pub(super) struct Want {
     pub raced: Option<u64>,
     /// When, and at which byte, peers were last level with what the page reads.
     pub level: (u64, u64),
+    /// It goes on where an earlier one was: who reads has what came before, and waits for nothing.
+    pub reads_on: bool,
     /// A search beyond our peers was made.
     pub sought: bool,
     /// Somebody who has it is being introduced, and until when that is waited for.
@@ -211,6 +215,7 @@ impl Want {
             look_at: u64::MAX,
             raced: None,
             level: (0, bytes.start),
+            reads_on: false,
             sought: false,
             meets_until: 0,
             bytes,
@@ -263,8 +268,24 @@ impl Engine {
             self.look_up(&want);
         }
         let level = (self.now, want.at);
-        self.wants.push(Want { level, ..want });
+        let reads_on = want.whose == For::Us && !want.is_small() && self.reads_on(&want);
+        self.wants.push(Want {
+            level,
+            reads_on,
+            ..want
+        });
         self.pump(number);
+    }
+
+    /// Whether this goes on where the last want for the same content was.
+    fn reads_on(&mut self, want: &Want) -> bool {
+        let at = self.readings.iter().position(|(id, _)| *id == want.id);
+        let before = at.and_then(|at| self.readings.remove(at));
+        if self.readings.len() >= MAX_READINGS {
+            self.readings.pop_front();
+        }
+        self.readings.push_back((want.id, want.bytes.clone()));
+        before.is_some_and(|(_, read)| read.start < want.at && want.at <= read.end)
     }
 
     pub(super) fn credit(&mut self, number: WantId, to: u64) {
@@ -464,6 +485,7 @@ impl Engine {
             } else if self.seek(at) {
                 return;
             }
+            self.missed(at, next);
         }
         self.fail(number, why);
     }
@@ -518,7 +540,8 @@ impl Engine {
     /// A question costs a round trip, and its answer may be no: the page is not to wait for it.
     pub(super) fn unsure(&mut self, at: usize) {
         let want = &mut self.wants[at];
-        let says = want.whose == For::Us && want.raced.is_none() && !want.delivered;
+        let waits = want.whose == For::Us && !want.delivered && !want.reads_on;
+        let says = waits && want.raced.is_none();
         if says && self.origin.is_some() {
             want.raced = Some(self.now);
             let want = want.number;

@@ -27,9 +27,12 @@ mod shortage;
 mod survey;
 mod uplink;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
-use crate::wire::{self, Incoming, Message};
+use crate::{
+    content::ContentId,
+    wire::{self, Incoming, Message},
+};
 use asking::{For, Want};
 use beyond::{Errand, Found, Seeks, Via};
 use directory::Directory;
@@ -59,6 +62,8 @@ pub struct Engine {
     banned: VecDeque<PeerId>,
     lost: Vec<Lost>,
     wants: Vec<Want>,
+    /// Which bytes of a large content were wanted last.
+    readings: VecDeque<(ContentId, Range<u64>)>,
     holdings: Holdings,
     context: Context,
     origin: Option<Origin>,
@@ -97,6 +102,7 @@ impl Engine {
             banned: VecDeque::new(),
             lost: Vec::new(),
             wants: Vec::new(),
+            readings: VecDeque::new(),
             holdings: Holdings::default(),
             context: Context::default(),
             origin: None,

@@ -6,7 +6,7 @@
 
 use super::{
     DropReason, Engine, Output, PeerId,
-    asking::Known,
+    asking::{For, Known},
     holdings::Held,
     peers::{Peer, Stage},
 };
@@ -23,6 +23,8 @@ const WANTED: usize = 4;
 const OFFERED_WITHIN: u64 = 3_000;
 /// Places that are left for those who call us.
 const FREE: usize = 2;
+/// What was looked for in vain counts as needed for this long, in milliseconds.
+const MISSED_FOR: u64 = 10_000;
 /// A peer has had its chance to say what it holds after this, in milliseconds.
 const SETTLED: u64 = 3_000;
 
@@ -32,6 +34,15 @@ pub(super) struct Shortage {
     wait: u64,
     next: u64,
     offered_until: u64,
+    missed: Option<Missed>,
+}
+
+/// A part of something large that no peer of ours has: those who watch a video may all be behind us.
+struct Missed {
+    id: ContentId,
+    len: u64,
+    group: u32,
+    until: u64,
 }
 
 impl Default for Shortage {
@@ -41,6 +52,7 @@ impl Default for Shortage {
             wait: FIRST_WAIT,
             next: 0,
             offered_until: 0,
+            missed: None,
         }
     }
 }
@@ -59,11 +71,28 @@ impl Engine {
         self.shortage.look_at = self.shortage.look_at.min(at);
     }
 
+    /// The page wants this group of something, and nobody has it.
+    pub(super) fn missed(&mut self, want: usize, group: u32) {
+        let want = &self.wants[want];
+        if want.whose == For::Us && !want.is_small() {
+            self.shortage.missed = Some(Missed {
+                id: want.id,
+                len: want.len,
+                group,
+                until: self.now + MISSED_FOR,
+            });
+            let at = self.now.max(self.shortage.next);
+            self.shortage.look_at = self.shortage.look_at.min(at);
+        }
+    }
+
     pub(super) fn shortage_time(&mut self) {
         if self.shortage.look_at > self.now {
             return;
         }
         self.shortage.look_at = u64::MAX;
+        let now = self.now;
+        self.shortage.missed.take_if(|missed| missed.until <= now);
         if !self.server || self.lacking().next().is_none() {
             return;
         }
@@ -102,6 +131,11 @@ impl Engine {
 
     fn holds(&self, peer: &Peer, id: &ContentId) -> bool {
         let known = peer.knows(id, self.now);
+        if let Some(missed) = &self.shortage.missed
+            && missed.id == *id
+        {
+            return known.run_from(missed.group, missed.len).is_some();
+        }
         matches!(known, Known::All | Known::Groups(_) | Known::Relayed)
     }
 

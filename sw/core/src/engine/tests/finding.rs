@@ -316,3 +316,19 @@ fn filters_that_make_no_sense_end_the_connection() {
     swarm.says(0, 1, &Message::Flips { bits });
     assert_eq!(swarm.visitors[1].dropped.len(), 1);
 }
+
+#[test]
+fn who_reads_on_in_something_large_asks_before_it_races_and_who_seeks_does_not_wait() {
+    let mut swarm = Swarm::new(2);
+    let (first_byte, rate) = (200, 10_000_000);
+    swarm.input(1, Input::Origin { first_byte, rate });
+    let (id, len) = (ContentId::of(b"nobody has it"), 20_000_000);
+    let parts = [0..1_000_000, 1_000_000..2_000_000, 9_000_000..9_500_000];
+    for (want, bytes) in (1..).zip(parts) {
+        swarm.want(1, want, id, len, bytes);
+        // By then it may be held.
+        swarm.run(3_000);
+        assert_eq!(swarm.got(1, want).1, Some(Err(FailReason::NobodyHas)));
+    }
+    assert_eq!(swarm.visitors[1].unsure, [1, 3]);
+}

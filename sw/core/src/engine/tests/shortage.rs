@@ -103,3 +103,30 @@ fn on_another_page_what_the_last_one_asked_for_is_not_told() {
     assert!(swarm.got_all(1, 1, &bytes));
     assert_eq!(swarm.said(1, "ask"), 1);
 }
+
+#[test]
+fn where_all_peers_are_behind_in_a_film_somebody_is_looked_for_who_is_not() {
+    let mut swarm = Swarm::with(2, |_| Config {
+        target_peers: 1,
+        ..Config::default()
+    });
+    swarm.connect(0, 1);
+    let film = noise(8_000_000, 1);
+    let id = ContentId::of(&film);
+    swarm.visitors[1].store.insert(id, film.clone());
+    let (len, groups) = (8_000_000, vec![(0, 64)]);
+    swarm.input(1, Input::Stored { id, len, groups });
+    swarm.on_page(1, &[0, 1], &[id]);
+    swarm.run(1_000);
+    swarm.want(0, 1, id, len, 0..1_000_000);
+    swarm.run(3_000);
+    assert!(swarm.got_all(0, 1, &film[..1_000_000]));
+    let before = asked(&swarm).len();
+    swarm.run(10_000);
+    assert_eq!(asked(&swarm).len(), before);
+    let ahead = 4_000_000..5_000_000;
+    swarm.want(0, 2, id, len, ahead);
+    swarm.run(1_000);
+    assert_eq!(swarm.got(0, 2).1, Some(Err(FailReason::NobodyHas)));
+    assert_eq!(asked(&swarm).len(), before + 1);
+}
