@@ -92,7 +92,35 @@ impl ClientFiles {
         }
         Ok(names.len())
     }
+
+    /// Writes them as a package of npm, of this program's version; says how many client files there
+    /// were.
+    pub fn write_package(&self, out: &Path) -> io::Result<usize> {
+        let count = self.write(&out.join("client"))?;
+        let version = concat!("\"version\": \"", env!("CARGO_PKG_VERSION"), "\"");
+        for (name, text) in PACKAGE {
+            fs::write(
+                out.join(name),
+                text.replace("\"version\": \"0.0.0\"", version),
+            )?;
+        }
+        Ok(count)
+    }
 }
+
+/// What a package of npm has beside the client files.
+const PACKAGE: [(&str, &str); 4] = [
+    (
+        "package.json",
+        include_str!("../../page-bridge/npm/package.json"),
+    ),
+    ("index.js", include_str!("../../page-bridge/npm/index.js")),
+    (
+        "index.d.ts",
+        include_str!("../../page-bridge/npm/index.d.ts"),
+    ),
+    ("copy.js", include_str!("../../page-bridge/npm/copy.js")),
+];
 
 /// The path of a client file: at the top the two whose URL is part of the product, below
 /// `fugitive/` those whose name carries their hash.

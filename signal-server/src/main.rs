@@ -55,6 +55,9 @@ enum Command {
         /// Where to.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+        /// As a package of npm: the files in `client`, and a module that puts them into a page.
+        #[arg(long)]
+        npm: bool,
     },
 }
 
@@ -211,10 +214,14 @@ fn main() -> anyhow::Result<()> {
             );
             Ok(())
         }
-        Command::Client { out } => {
-            let count = ClientFiles::Embedded
-                .write(&out)
-                .with_context(|| format!("cannot write to {}", out.display()))?;
+        Command::Client { out, npm } => {
+            let files = ClientFiles::Embedded;
+            let written = if npm {
+                files.write_package(&out)
+            } else {
+                files.write(&out)
+            };
+            let count = written.with_context(|| format!("cannot write to {}", out.display()))?;
             anyhow::ensure!(count > 0, "this binary was built without client files");
             eprintln!("{count} files in {}", out.display());
             Ok(())

@@ -1,6 +1,8 @@
 //! The main job in real browsers: a second visitor's media come from the first visitor's browser.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Result, ensure};
 use fugitive_tests::{
     browser::{Driver, PATIENCE, Visitor},
     origin::{Fault, Origin},
@@ -41,7 +43,7 @@ async fn second_visitors_images_come_from_the_first_visitors_browser() -> Result
     );
     for n in 0..IMAGES {
         let served = second.until_served(&format!("/image{n}.jpg"), 1).await?;
-        let len = std::fs::metadata(site.path(&format!("image{n}.jpg")))?.len();
+        let len = fs::metadata(site.path(&format!("image{n}.jpg")))?.len();
         assert_eq!(served, [("tier-1".to_owned(), len)]);
     }
 
@@ -73,7 +75,7 @@ async fn default_policy_shows_the_same_wherever_it_comes_from() -> Result<()> {
     see_the_same(&second, &control).await?;
     for n in 0..IMAGES {
         let served = second.until_served(&format!("/image{n}.jpg"), 1).await?;
-        let len = std::fs::metadata(site.path(&format!("image{n}.jpg")))?.len();
+        let len = fs::metadata(site.path(&format!("image{n}.jpg")))?.len();
         assert_eq!(served.iter().map(|(_, bytes)| bytes).sum::<u64>(), len);
     }
     first.quit().await?;
@@ -189,7 +191,7 @@ async fn fetch_is_a_drop_in_and_goes_through_peers() -> Result<()> {
                .then((r) => [r.status, r.headers.get('content-range')])",
         )
         .await?;
-    let len = std::fs::metadata(site.path("image2.jpg"))?.len();
+    let len = fs::metadata(site.path("image2.jpg"))?.len();
     let range = format!("bytes {}-{}/{len}", len - 10, len - 1);
     assert_eq!(part, (206, range));
     let unsatisfiable: u16 = second
@@ -240,7 +242,7 @@ async fn page_that_says_off_is_left_alone() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn worker_of_somebody_else_at_our_scope_is_not_replaced() -> Result<()> {
     let (site, driver) = (Site::new()?, Driver::start()?);
-    std::fs::write(site.path("theirs.js"), "onfetch = () => {};")?;
+    fs::write(site.path("theirs.js"), "onfetch = () => {};")?;
     site.page_with(
         "theirs.html",
         "<script>navigator.serviceWorker.register('/theirs.js')</script>",
@@ -270,7 +272,7 @@ async fn worker_of_somebody_else_at_our_scope_is_not_replaced() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_not_media_never_reach_the_worker() -> Result<()> {
     let (site, driver) = (Site::new()?, Driver::start()?);
-    std::fs::write(site.path("style.css"), "p { color: green }")?;
+    fs::write(site.path("style.css"), "p { color: green }")?;
     site.page_with(
         "styled.html",
         "<script src=/fugitive.js data-consent=implied async></script><link rel=stylesheet href=/style.css>",
@@ -334,4 +336,33 @@ async fn what_comes_next_is_prefetched_from_peers_and_the_origin_is_not_asked() 
     assert!(told.0 <= told.1, "{told:?}");
     first.quit().await?;
     second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_that_imports_the_module_of_the_package_is_like_one_that_has_the_line() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../page-bridge/npm/index.js");
+    fs::copy(module, site.path("fugitive-module.js"))?;
+    let import = "<script type=module>
+        import { register } from '/fugitive-module.js';
+        self.__given = await register({ consent: 'implied', relayOnly: true, panel: false });
+        self.__tag = document.querySelector('head script[src$=\"/fugitive.js\"]').dataset;
+      </script>";
+    site.page_with("module.html", import, "<img id=i0 src=/image0.jpg>")?;
+    let origin = Origin::start(&site).await?;
+    let visitor = Visitor::new(&driver).await?;
+    visitor.goto(&origin.url("/module.html")).await?;
+    visitor.until_controlled().await?;
+    visitor
+        .until("self.__given === fugitive && await fugitive.ready")
+        .await?;
+    let attributes: serde_json::Value = visitor.eval("({ ...__tag })").await?;
+    let expected = serde_json::json!({ "consent": "implied", "relayOnly": "" });
+    ensure!(attributes == expected, "{attributes}");
+    // Nor does it come back without a word where it is off.
+    visitor
+        .goto(&origin.url("/module.html?fugitive=off"))
+        .await?;
+    visitor.until("'__given' in self && !self.__given").await?;
+    visitor.quit().await
 }

@@ -156,6 +156,44 @@ fn access_log_and_options_are_taken() {
 }
 
 #[test]
+fn client_files_are_a_package_that_npm_takes_and_node_can_import() {
+    let out = tempfile::tempdir().unwrap();
+    let site = tempfile::tempdir().unwrap();
+    let written = fugitive()
+        .args(["client", "--npm", "--out"])
+        .arg(out.path())
+        .output()
+        .unwrap();
+    assert!(written.status.success(), "{written:?}");
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        let output = command.args(arguments).current_dir(out.path()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let packed = run("npm", &["pack", "--dry-run", "--json", "--offline"]);
+    let packed: serde_json::Value = serde_json::from_str(&packed).unwrap();
+    assert_eq!(packed[0]["version"], env!("CARGO_PKG_VERSION"));
+    let files = packed[0]["files"].as_array().unwrap();
+    let has = |name: &str| files.iter().any(|file| file["path"] == name);
+    for name in [
+        "index.js",
+        "index.d.ts",
+        "client/fugitive.js",
+        "client/fugitive-sw.js",
+    ] {
+        assert!(has(name), "the package lacks {name}");
+    }
+    // On a server there is no page to put it into.
+    let import = "import('./index.js').then((m) => m.register()).then((f) => console.log(f))";
+    assert_eq!(run("node", &["-e", import]).trim(), "undefined");
+    let folder = site.path().to_str().unwrap();
+    run("node", &["copy.js", folder]);
+    assert!(site.path().join("fugitive.js").is_file());
+}
+
+#[test]
 fn client_files_are_written_or_said_to_be_missing() {
     let folder = tempfile::tempdir().unwrap();
     let output = fugitive()
