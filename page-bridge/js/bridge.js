@@ -1,6 +1,6 @@
-// The bridge's life in a page: which tab has it, where its engine runs, when it ends.
+// The bridge's life in a page: where its engine runs, when it ends.
 //
-// One file for two places. In the window it takes the lock, compiles the wasm once, owns the peer
+// One file for two places. In the window it waits for its turn, compiles the wasm once, owns the peer
 // connections (Rust, `Bridge`) and starts this same file as a dedicated worker, where the engine
 // host (Rust, `Host`) runs; where a worker cannot have data channels the host runs in the window.
 
@@ -10,6 +10,7 @@ import { adopt, expect, prefetch } from "./page.js";
 import { choose, position } from "./position.js";
 import { offerPanel } from "./show.js";
 import { collect } from "./signals.js";
+import { CLIENT, Turn, vouch } from "./turn.js";
 
 export { consent, pause } from "./consent.js";
 export { forget, remove } from "./off.js";
@@ -25,6 +26,8 @@ const TICKET = "fugitive:ticket";
 /** A worker that says nothing for this long will not, in milliseconds. */
 const WORKER_WITHIN = 10_000;
 
+/** When what was there, for the page's own timeline. */
+const mark = (step) => performance.mark(`fugitive:${step}`);
 const warn = (what, error) => console.warn(`fugitive: ${what}: ${error?.message ?? error}`);
 
 if (!globalThis.document) {
@@ -37,9 +40,13 @@ if (!globalThis.document) {
       onmessage = ({ data }) => {
         if (Array.isArray(data)) return host.heard(data);
         if (data !== STOP) return host.told(data);
+        stop();
+      };
+      const stop = () => {
         host.stop();
         close();
       };
+      vouch(stop);
       postMessage(UP);
     } catch (error) {
       postMessage(String(error?.message ?? error));
@@ -59,18 +66,32 @@ export async function precise(yes) {
  * Called by the page loader with the data- attributes of its tag, once the worker is in control;
  * `isFirst` where it was not when the page loaded.
  */
-export function start(settings, isFirst) {
+export async function start(settings, isFirst) {
+  // Made ready in case it is visited: until it is, nothing of it is anybody's business.
+  if (document.prerendering) {
+    const options = { once: true };
+    await new Promise((visited) => document.addEventListener("prerenderingchange", visited, options));
+  }
+  mark("script");
   if (isFirst) (globalThis.requestIdleCallback ?? setTimeout)(adopt);
   offerPanel(settings).catch((error) => warn("no panel", error));
   let shown, agreed, isOff;
-  const show = () => {
-    if (!agreed || isOff) return;
+  const begin = () => {
     const life = (shown = new AbortController());
-    look(life.signal);
-    live(settings, life, () => agreed).catch((error) => {
+    const again = () => {
+      if (life.signal.aborted) return;
+      life.abort();
+      begin();
+    };
+    live(settings, life, () => agreed, again).catch((error) => {
       if (!life.signal.aborted) warn("no bridge", error);
       life.abort();
     });
+  };
+  const show = () => {
+    if (!agreed || isOff || shown?.signal.aborted === false) return;
+    begin();
+    look(shown.signal);
   };
   renew = () => {
     if (!agreed || isOff) return;
@@ -78,8 +99,12 @@ export function start(settings, isFirst) {
     show();
   };
   // Everything goes at once, so that the page may enter the back/forward cache.
-  addEventListener("pagehide", () => shown?.abort());
+  const end = () => shown?.abort();
+  addEventListener("pagehide", end);
   addEventListener("pageshow", (event) => event.persisted && show());
+  // A hidden tab that is not let run is of no use to others, and is not to keep them waiting.
+  document.addEventListener("freeze", end);
+  document.addEventListener("resume", show);
   // The worker leaves, for all pages.
   navigator.serviceWorker.addEventListener("message", ({ data }) => {
     if (data?.fugitive !== "off") return;
@@ -109,18 +134,34 @@ function look(ended) {
   ended.addEventListener("abort", () => clearTimeout(after));
 }
 
-async function live(settings, life, consent) {
+async function live(settings, life, consent, again) {
   const ended = life.signal;
-  await lock("fugitive:swarm", ended);
+  const turn = new Turn(ended, again);
+  /** As whom peers know the tab that has it until we have connections; nothing where none has. */
+  const twin = await turn.comes();
+  mark("turn");
+  let phase = twin === undefined ? "now" : "next";
+  /** Until it is another tab's. */
+  const ours = new AbortController();
+  ended.addEventListener("abort", () => ours.abort());
 
   const clients = new Set();
+  let opened;
+  const made = new Promise((done) => (opened = done));
   const page = {
+    opened() {
+      mark("open");
+      opened();
+    },
     hold(client) {
       if (clients.has(client)) return;
       clients.add(client);
-      lock(`fugitive:client:${client}`, ended).catch(() => {});
+      const { signal } = ours;
+      const hold = () => new Promise((free) => signal.addEventListener("abort", free));
+      navigator.locks.request(CLIENT + client, { signal }, hold).catch(() => {});
     },
     keep(ticket) {
+      mark("joined");
       try {
         sessionStorage.setItem(TICKET, ticket);
       } catch {
@@ -134,6 +175,7 @@ async function live(settings, life, consent) {
     consent,
     (signals) => {
       told = signals;
+      told.signals.turn = phase;
       host?.tell(told);
     },
     ended,
@@ -142,9 +184,10 @@ async function live(settings, life, consent) {
   // The window's half is there before the host can say anything to it.
   const options = compiled().then(async (module) => {
     await init({ module_or_path: module });
+    mark("wasm");
     const post = (message, transfer) => host.post(message, transfer);
     bridge = new Bridge(page, post, settings.relayOnly !== undefined);
-    return [module, signalUrl(settings), location.pathname, ticket(), told, position()];
+    return [module, signalUrl(settings), location.pathname, ticket(twin), told, position(), twin];
   });
   ended.addEventListener("abort", () => {
     // A port does not say that its other end is gone.
@@ -153,39 +196,44 @@ async function live(settings, life, consent) {
     host?.stop();
   });
   if (settings.worker !== "off") {
-    host = await inWorker(options, hear, life).catch(async (error) => {
+    host = await inWorker(options, hear, life, turn.worker).catch(async (error) => {
       ended.throwIfAborted();
       await options;
       console.info(`fugitive: engine in the window: ${error?.message ?? error}`);
     });
   }
   host ??= inWindow(await options, hear);
+  mark("host");
   if (ended.aborted) return host.stop();
   // Something may have changed since it was started.
   host.tell(told);
+  await turn.take(made);
+  if (ended.aborted) return;
+  phase = "now";
+  life.look();
 
   const { serviceWorker } = navigator;
   const offer = () => {
     const { port1, port2 } = new MessageChannel();
-    serviceWorker.controller?.postMessage({ fugitive: "bridge" }, [port1]);
+    const handed = twin !== undefined;
+    serviceWorker.controller?.postMessage({ fugitive: "bridge", handed }, [port1]);
     if (serviceWorker.controller) bridge.port(port2);
   };
   const hearWorker = ({ data, ports }) => {
     if (data?.fugitive === "port" && ports[0]) bridge.port(ports[0]);
   };
-  serviceWorker.addEventListener("controllerchange", offer, { signal: ended });
-  serviceWorker.addEventListener("message", hearWorker, { signal: ended });
+  serviceWorker.addEventListener("controllerchange", offer, { signal: ours.signal });
+  serviceWorker.addEventListener("message", hearWorker, { signal: ours.signal });
   offer();
-}
-
-/** Resolves when the lock is ours, and holds it until `ended`. */
-function lock(name, ended) {
-  return new Promise((held, failed) => {
-    const hold = () => {
-      held();
-      return new Promise((free) => ended.addEventListener("abort", free));
-    };
-    navigator.locks.request(name, { signal: ended }, hold).catch(failed);
+  turn.up({
+    me: () => bridge.me(),
+    open: () => bridge.open(),
+    look: life.look,
+    drain() {
+      phase = "over";
+      life.look();
+      ours.abort();
+    },
   });
 }
 
@@ -199,10 +247,10 @@ function compiled() {
 }
 
 /** The host in a dedicated worker, which loads while the wasm compiles. */
-function inWorker(options, hear, life) {
+function inWorker(options, hear, life, name) {
   return new Promise((up, failed) => {
     // Throws where the page's policy forbids it, or where we come from another host.
-    const worker = new Worker(import.meta.url, { type: "module", name: "fugitive" });
+    const worker = new Worker(import.meta.url, { type: "module", name });
     let isUp = false;
     const give = (why) => {
       worker.terminate();
@@ -245,9 +293,11 @@ function signalUrl({ signal = "/fugitive/signal" }) {
   return new URL(signal, location.href).href.replace(/^http/, "ws");
 }
 
-function ticket() {
+function ticket(twin) {
   try {
-    return sessionStorage.getItem(TICKET) ?? undefined;
+    const kept = sessionStorage.getItem(TICKET) ?? undefined;
+    // A tab that was made a copy of has the same.
+    return twin && kept?.startsWith(twin) ? undefined : kept;
   } catch {
     return undefined;
   }

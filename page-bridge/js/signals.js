@@ -60,7 +60,7 @@ export function collect(settings, consent, tell, ended) {
     look();
   }, () => {});
   lookAround();
-  return look;
+  return lookAround;
 }
 
 /** Limits of the page's own, by the names that the manifest has for them. */

@@ -198,6 +198,17 @@ impl Connections {
         }
     }
 
+    /// The name that the signal server gave us.
+    pub fn me(&self) -> PeerId {
+        self.me.borrow().clone()
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        let links = self.links.borrow();
+        links.iter().filter(|link| link.deadline.is_none()).count()
+    }
+
     /// Its channel is open.
     pub fn opened(&self, peer: &PeerId, link: LinkId) {
         self.with(peer, link, |link| link.deadline = None);

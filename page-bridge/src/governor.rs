@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 
 use fugitive_core::{
     engine::Config,
-    manners::{Consent, Ledger, Limits, Manners, Signals, decide},
+    manners::{Consent, Ledger, Limits, Manners, Signals, Turn, decide},
     port::FromBridge,
 };
 use js_sys::{Array, Reflect};
@@ -92,6 +92,11 @@ impl Governor {
         before != manners
     }
 
+    /// Whether another tab has taken over.
+    pub fn is_over(&self) -> bool {
+        self.told.borrow().signals.turn == Turn::Over
+    }
+
     /// For the engine.
     pub fn config(&self) -> Config {
         self.manners.borrow().config(self.seed)
@@ -137,6 +142,11 @@ fn read(told: &JsValue) -> Told {
             loading: get("loading").is_truthy(),
             hidden: number("hidden").map(|seconds| seconds as u32),
             others: get("others").is_truthy(),
+            turn: match get("turn").as_string().as_deref() {
+                Some("next") => Turn::Next,
+                Some("over") => Turn::Over,
+                _ => Turn::Now,
+            },
             battery: number("battery").map(|charge| charge as f32),
             charging: get("charging").as_bool(),
             line: get("line").as_string(),

@@ -54,7 +54,8 @@ pub struct Host(Rc<Running>);
 impl Host {
     /// Starts at once. `signal` is the signal server's URL, `page` the page's path, `ticket` that of
     /// an earlier page, `told` as in [`Host::told`], `place` the visitor's, in tenths of a degree,
-    /// where that may be said; `post` reaches the window's half.
+    /// where that may be said; `twin` is another tab's name, whose turn it still is; `post` reaches the
+    /// window's half.
     #[wasm_bindgen(constructor)]
     pub fn new(
         signal: String,
@@ -62,6 +63,7 @@ impl Host {
         ticket: Option<String>,
         told: JsValue,
         place: Option<Vec<u16>>,
+        twin: Option<String>,
         post: Function,
     ) -> Self {
         let position = place.and_then(|place| match place[..] {
@@ -75,13 +77,21 @@ impl Host {
             ticket,
             position,
         };
-        Self(Running::start(joining, told, Line::new(post)))
+        let running = Running::start(joining, told, Line::new(post));
+        if let Some(twin) = twin {
+            let peer = twin.as_str().into();
+            running.handle(Input::Never { peer });
+        }
+        Self(running)
     }
 
     /// What the window sees of the visitor and the device, as `signals.js` collects it.
     pub fn told(&self, told: JsValue) {
         if self.0.governor.told(told) {
             self.0.configure();
+        }
+        if self.0.governor.is_over() {
+            self.0.leave();
         }
     }
 
@@ -189,11 +199,16 @@ impl Running {
     fn stop(&self) {
         self.alarm.replace(None);
         self.saving.replace(None);
+        self.leave();
+        self.channels.borrow_mut().clear();
+        self.ports.close_all();
+    }
+
+    /// Nobody new is met; connections that stand need no server.
+    fn leave(&self) {
         if let Some(signalling) = self.signalling.take() {
             signalling.leave();
         }
-        self.channels.borrow_mut().clear();
-        self.ports.close_all();
     }
 
     /// One input and all that follows from it.

@@ -22,6 +22,9 @@ extern "C" {
     /// Hold the lock by which a later worker instance finds this window.
     #[wasm_bindgen(method)]
     fn hold(this: &Page, client: &str);
+    /// A connection stands.
+    #[wasm_bindgen(method)]
+    fn opened(this: &Page);
     /// Keep the ticket over a navigation.
     #[wasm_bindgen(method)]
     fn keep(this: &Page, ticket: &str);
@@ -63,7 +66,10 @@ impl Bridge {
             ToWindow::Restart { peer } => self.connections.restart(&peer),
             ToWindow::Signal { from, signal } => self.connections.signalled(from, signal),
             ToWindow::Gone { peer } => self.connections.gone(&peer),
-            ToWindow::Opened { peer, link } => self.connections.opened(&peer, link),
+            ToWindow::Opened { peer, link } => {
+                self.connections.opened(&peer, link);
+                self.page.opened();
+            }
             ToWindow::Close { peer, link } => self.connections.close(&peer, link),
             ToWindow::Hello { client } => self.page.hold(&client),
         }
@@ -74,6 +80,16 @@ impl Bridge {
         if let Err(error) = self.host.say(&ToHost::Port {}, Some(port)) {
             log::warn(&["port not passed on: ", &log::reason(&error)].concat());
         }
+    }
+
+    /// As whom peers know us.
+    pub fn me(&self) -> String {
+        self.connections.me()
+    }
+
+    /// Connections that stand.
+    pub fn open(&self) -> usize {
+        self.connections.open()
     }
 
     /// Closes every connection, now.

@@ -4,7 +4,7 @@
 //! [`answer`] finds out where its bytes are, [`validate`] asks whether a stale copy still holds,
 //! [`catalogue`] knows the manifest, [`link`] reaches the bridge, [`origin`] the network, whose answer
 //! [`relay`] passes on; [`flow`] streams the bytes to the page and [`writer`] to the store. [`tally`]
-//! counts, [`absence`] notices that the site wants no worker. What can be decided without a browser
+//! counts, [`context`] knows what is looked at, [`absence`] notices that the site wants no worker. What can be decided without a browser
 //! is decided in `fugitive-core`.
 
 mod absence;
@@ -12,6 +12,7 @@ mod ahead;
 mod answer;
 mod asking;
 mod catalogue;
+mod context;
 mod flow;
 mod link;
 mod log;

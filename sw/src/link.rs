@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, HashSet, VecDeque},
+    collections::HashMap,
     ops::Range,
     rc::Rc,
 };
@@ -26,10 +26,7 @@ use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{MessageEvent, MessagePort};
 
-use crate::{log, origin};
-
-/// Pages that are remembered as looked at before.
-const MAX_BEFORE: usize = 16;
+use crate::{context::Context, log, origin};
 
 /// One thing that the bridge said of a want.
 pub enum Piece {
@@ -73,9 +70,11 @@ pub trait Told {
 
 /// The near end.
 pub struct Link {
-    port: RefCell<Option<Live>>,
+    port: RefCell<Option<Rc<Live>>>,
+    /// Of a tab that handed over and finishes what it was asked for.
+    before: RefCell<Option<Rc<Live>>>,
     peers: Cell<Peers>,
-    wants: RefCell<HashMap<WantId, mpsc::UnboundedSender<Piece>>>,
+    wants: RefCell<HashMap<WantId, Asked>>,
     last_want: Cell<WantId>,
     bytes_at: Cell<f64>,
     /// What the visitor looks at.
@@ -86,36 +85,6 @@ pub struct Link {
     /// What the bridge was told that the site wants.
     policy: RefCell<Vec<u64>>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
-}
-
-/// A page and what it asked for, or will.
-#[derive(Default)]
-struct Context {
-    client: String,
-    /// Its path, once it said so.
-    page: Option<String>,
-    ids: HashSet<ContentId>,
-    /// Pages that were looked at before, the oldest first: what they still ask for turns nobody back.
-    before: VecDeque<String>,
-}
-
-impl Context {
-    /// Whether the page is the one that is looked at, which a page never heard of is from now on.
-    fn turns_to(&mut self, client: &str) -> bool {
-        if self.client == client {
-            return true;
-        }
-        if self.before.iter().any(|before| before == client) {
-            return false;
-        }
-        if self.before.len() >= MAX_BEFORE {
-            self.before.pop_front();
-        }
-        let last = std::mem::replace(&mut self.client, client.to_owned());
-        self.before.push_back(last);
-        (self.page, self.ids) = (None, HashSet::new());
-        true
-    }
 }
 
 /// What the bridge said last of what it may do for others.
@@ -135,11 +104,29 @@ struct Live {
     _listener: EventListener,
 }
 
+impl Live {
+    fn say(&self, message: &ToBridge) {
+        let Some(message) = message.serialize(&Serializer::json_compatible()).ok() else {
+            return;
+        };
+        if let Err(error) = self.port.post_message(&Array::of1(&message)) {
+            log::warn(&["port: ", &log::reason(&error)]);
+        }
+    }
+}
+
+/// Who waits for what was asked, and of whom.
+struct Asked {
+    pieces: mpsc::UnboundedSender<Piece>,
+    live: Option<Rc<Live>>,
+}
+
 impl Link {
     /// Without a port.
     pub fn new() -> Self {
         Self {
             port: RefCell::default(),
+            before: RefCell::default(),
             peers: Cell::new(Peers::Unknown),
             wants: RefCell::default(),
             last_want: Cell::new(0),
@@ -241,25 +228,36 @@ impl Link {
             .is_none_or(|live| Some(live.client.as_str()) == client)
     }
 
-    /// A bridge offers a port, or was asked for one. `client` is its window.
-    pub fn take(self: &Rc<Self>, port: MessagePort, client: &str, told: Rc<dyn Told>) {
+    /// A bridge offers a port, or was asked for one. `client` is its window. One that was `handed` the
+    /// swarm leaves it to the one before to finish what that was asked for.
+    pub fn take(
+        self: &Rc<Self>,
+        port: MessagePort,
+        client: &str,
+        handed: bool,
+        told: Rc<dyn Told>,
+    ) {
         let link = Rc::downgrade(self);
         let listener = EventListener::new(&port, "message", move |event| {
             let data = event.unchecked_ref::<MessageEvent>().data();
             if let Some(link) = link.upgrade() {
-                link.heard(data, &told);
+                let is_current = event.target().is_some_and(|target| link.is_at(&target));
+                link.heard(data, is_current.then_some(&told));
             }
         });
         port.start();
+        let live = Live {
+            client: client.to_owned(),
+            port,
+            _listener: listener,
+        };
+        let before = self.port.replace(Some(Rc::new(live)));
+        let before = self.before.replace(before.filter(|_| handed));
+        drop(before);
         self.fail_all("another bridge took over");
         self.policy.take();
         self.connected.take();
         self.peers.set(Peers::Unknown);
-        self.port.replace(Some(Live {
-            client: client.to_owned(),
-            port,
-            _listener: listener,
-        }));
         self.say(&ToBridge::Hello {
             client: client.to_owned(),
         });
@@ -275,10 +273,37 @@ impl Link {
         self.wake();
     }
 
-    fn fail_all(&self, why: &str) {
-        for (_, want) in self.wants.borrow_mut().drain() {
-            let _ = want.unbounded_send(Piece::Failed(why.to_owned()));
+    /// A page that handed over has finished, or goes away.
+    pub fn finished(&self, client: &str) {
+        let mut before = self.before.borrow_mut();
+        if before.as_ref().is_some_and(|live| live.client == client) {
+            before.take();
+            drop(before);
+            self.fail_all("the page that handed over went away");
         }
+    }
+
+    /// Of all wants those fail whose port is neither the one nor the one before.
+    fn fail_all(&self, why: &str) {
+        let (port, before) = (self.port.borrow(), self.before.borrow());
+        let is = |live: &Option<Rc<Live>>, other: &Option<Rc<Live>>| match (live, other) {
+            (Some(live), Some(other)) => Rc::ptr_eq(live, other),
+            _ => false,
+        };
+        self.wants.borrow_mut().retain(|_, asked| {
+            let stays = is(&asked.live, &port) || is(&asked.live, &before);
+            if !stays {
+                let failed = Piece::Failed(why.to_owned());
+                let _ = asked.pieces.unbounded_send(failed);
+            }
+            stays
+        });
+    }
+
+    fn is_at(&self, target: &JsValue) -> bool {
+        let port = self.port.borrow();
+        port.as_ref()
+            .is_some_and(|live| JsValue::from(&live.port) == *target)
     }
 
     /// Resolves when what is known of peers may have changed.
@@ -315,10 +340,16 @@ impl Link {
         let want = self.last_want.get().wrapping_add(1);
         self.last_want.set(want);
         let (sender, pieces) = mpsc::unbounded();
-        self.wants.borrow_mut().insert(want, sender);
+        let live = self.port.borrow().clone();
+        let asked = Asked {
+            pieces: sender,
+            live: live.clone(),
+        };
+        self.wants.borrow_mut().insert(want, asked);
         self.say(&message(want));
         Want {
             link: self.clone(),
+            live,
             want,
             pieces,
             ended: false,
@@ -327,60 +358,27 @@ impl Link {
 
     /// Tells the bridge; without one it is told when it starts, from the store.
     pub fn say(&self, message: &ToBridge) {
-        let Some(message) = message.serialize(&Serializer::json_compatible()).ok() else {
-            return;
-        };
-        if let Some(live) = &*self.port.borrow()
-            && let Err(error) = live.port.post_message(&Array::of1(&message))
-        {
-            log::warn(&["port: ", &log::reason(&error)]);
+        if let Some(live) = &*self.port.borrow() {
+            live.say(message);
         }
     }
 
-    fn heard(&self, data: JsValue, told: &Rc<dyn Told>) {
+    /// `told` hears of what is not about a want, where that is said by the one that holds the swarm.
+    fn heard(&self, data: JsValue, told: Option<&Rc<dyn Told>>) {
         let parts: Array = data.unchecked_into();
         let Ok(message) = serde_wasm_bindgen::from_value::<FromBridge>(parts.get(0)) else {
             return log::debug(&["the bridge says what this version does not know"]);
         };
         let (want, piece) = match message {
-            FromBridge::Peers { open, coming } => {
-                let peers = match (open, coming) {
-                    (0, true) => Peers::Coming,
-                    (0, false) => Peers::None,
-                    (open, _) => Peers::Here(open),
-                };
-                self.peers.set(peers);
-                told.clone().peers(peers);
-                return self.wake();
-            }
-            FromBridge::Connected { peers } => {
-                self.connected.replace(peers);
+            FromBridge::Peers { .. }
+            | FromBridge::Connected { .. }
+            | FromBridge::Manifest {}
+            | FromBridge::Manners { .. }
+            | FromBridge::Totals { .. } => {
+                if let Some(told) = told {
+                    self.learn(message, told);
+                }
                 return;
-            }
-            FromBridge::Manifest {} => return told.clone().manifest(),
-            FromBridge::Manners {
-                quiet,
-                given,
-                daily,
-            } => {
-                self.manners.replace(Allowed {
-                    quiet,
-                    given,
-                    daily,
-                });
-                return;
-            }
-            FromBridge::Totals {
-                sent,
-                received,
-                wasted,
-            } => {
-                return self.totals.set(Totals {
-                    sent,
-                    received,
-                    wasted,
-                    ..Totals::default()
-                });
             }
             FromBridge::Bytes { want, offset, tier } => {
                 self.bytes_at.set(origin::clock());
@@ -398,8 +396,50 @@ impl Link {
             FromBridge::End { want } => (want, Piece::End),
             FromBridge::Failed { want, why } => (want, Piece::Failed(why)),
         };
-        if let Some(sender) = self.wants.borrow().get(&want) {
-            let _ = sender.unbounded_send(piece);
+        if let Some(asked) = self.wants.borrow().get(&want) {
+            let _ = asked.pieces.unbounded_send(piece);
+        }
+    }
+
+    fn learn(&self, message: FromBridge, told: &Rc<dyn Told>) {
+        match message {
+            FromBridge::Peers { open, coming } => {
+                let peers = match (open, coming) {
+                    (0, true) => Peers::Coming,
+                    (0, false) => Peers::None,
+                    (open, _) => Peers::Here(open),
+                };
+                self.peers.set(peers);
+                told.clone().peers(peers);
+                self.wake();
+            }
+            FromBridge::Connected { peers } => {
+                self.connected.replace(peers);
+            }
+            FromBridge::Manifest {} => told.clone().manifest(),
+            FromBridge::Manners {
+                quiet,
+                given,
+                daily,
+            } => {
+                self.manners.replace(Allowed {
+                    quiet,
+                    given,
+                    daily,
+                });
+            }
+            FromBridge::Totals {
+                sent,
+                received,
+                wasted,
+            } => self.totals.set(Totals {
+                sent,
+                received,
+                wasted,
+                ..Totals::default()
+            }),
+            // About wants.
+            _ => {}
         }
     }
 }
@@ -407,6 +447,7 @@ impl Link {
 /// A want under way; dropping it cancels it, all the way to the peers.
 pub struct Want {
     link: Rc<Link>,
+    live: Option<Rc<Live>>,
     want: WantId,
     pieces: mpsc::UnboundedReceiver<Piece>,
     ended: bool,
@@ -433,11 +474,16 @@ impl Want {
 
     /// The page has read on.
     pub fn credit(&self, to: u64) {
-        if !self.ended {
-            self.link.say(&ToBridge::Credit {
-                want: self.want,
-                to,
-            });
+        self.say(&ToBridge::Credit {
+            want: self.want,
+            to,
+        });
+    }
+
+    /// To whom it was asked of, unless it is over.
+    fn say(&self, message: &ToBridge) {
+        if let Some(live) = self.live.as_ref().filter(|_| !self.ended) {
+            live.say(message);
         }
     }
 }
@@ -445,8 +491,6 @@ impl Want {
 impl Drop for Want {
     fn drop(&mut self) {
         self.link.wants.borrow_mut().remove(&self.want);
-        if !self.ended {
-            self.link.say(&ToBridge::Cancel { want: self.want });
-        }
+        self.say(&ToBridge::Cancel { want: self.want });
     }
 }

@@ -514,7 +514,8 @@ impl State {
         client
             .unchecked_into::<Client>()
             .post_message_with_transfer(&message, &Array::of1(&channel.port2()))?;
-        self.link.take(channel.port1(), &holder, self.clone());
+        let port = channel.port1();
+        self.link.take(port, &holder, false, self.clone());
         Ok(())
     }
 
@@ -530,7 +531,8 @@ impl State {
         match field("fugitive").as_string().as_deref() {
             Some("bridge") => {
                 if let Some(port) = port() {
-                    self.link.take(port, &sender, self.clone());
+                    let handed = field("handed").is_truthy();
+                    self.link.take(port, &sender, handed, self.clone());
                 }
             }
             Some("closing") if self.link.is_with(Some(&sender)) => {
@@ -576,7 +578,7 @@ impl State {
                 self.pace.borrow_mut().peers_are_unwanted();
                 self.save_soon();
             }
-            Some("closing") => {}
+            Some("closing") => self.link.finished(&sender),
             _ => log::debug(&["a page says what this version does not know"]),
         }
     }

@@ -11,6 +11,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::{CapabilitiesHelper, ChromiumLikeCapabilities, DesiredCapabilities, WebDriver};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 /// How long anything in a page may take before a test gives up. Generous: the machine may be busy,
 /// and no test asserts a time.
@@ -405,6 +409,44 @@ impl Visitor {
     /// A command of the Chrome DevTools Protocol.
     pub async fn cdp(&self, method: &str, parameters: Value) -> Result<Value> {
         Ok(self.driver.cdp().send_raw(method, parameters).await?)
+    }
+
+    /// A command to the tab with this handle, which need not be in front, nor alive after it. Through
+    /// the browser's own door: what a driver can reach is the tab in front.
+    pub async fn tell(&self, tab: &thirtyfour::WindowHandle, method: &str) -> Result<()> {
+        self.tell_with(tab, method, json!({})).await
+    }
+
+    /// The same, with parameters.
+    pub async fn tell_with(
+        &self,
+        tab: &thirtyfour::WindowHandle,
+        method: &str,
+        parameters: Value,
+    ) -> Result<()> {
+        let port = std::fs::read_to_string(self.profile.path().join("DevToolsActivePort"))?;
+        let port = port.lines().next().context("no port")?;
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).await?;
+        // A WebSocket (RFC 6455) of one message.
+        let upgrade = format!(
+            "GET /devtools/page/{tab} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        );
+        stream.write_all(upgrade.as_bytes()).await?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await?);
+        }
+        let message = json!({ "id": 1, "method": method, "params": parameters }).to_string();
+        let len = u8::try_from(message.len()).ok().filter(|len| *len < 126);
+        let len = len.context("a longer message has another head")?;
+        // One final text frame; masked by zeros it stays as it is.
+        let frame = [&[0x81, 0x80 | len, 0, 0, 0, 0], message.as_bytes()].concat();
+        stream.write_all(&frame).await?;
+        // Answered, or its page is no more.
+        let _ = tokio::time::timeout(Duration::from_secs(1), stream.read_u8()).await;
+        Ok(())
     }
 
     /// Stops the Service Worker as the browser does when it is idle.

@@ -191,6 +191,10 @@ async fn hidden_tab_serves_only_where_it_is_the_only_one() -> Result<()> {
     let second = newcomer(&driver, &origin).await?;
     until_quiet(&holder, None).await?;
     let front = holder.new_tab().await?;
+    // One that is seen would take over.
+    holder
+        .before_scripts("Object.defineProperty(document, 'visibilityState', { value: 'hidden' })")
+        .await?;
     holder.goto(&origin.url("/empty.html")).await?;
     holder.until_controlled().await?;
     until_quiet(&holder, Some("another tab is open")).await?;

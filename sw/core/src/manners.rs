@@ -31,6 +31,18 @@ pub enum Consent {
     Said,
 }
 
+/// Whether it is a tab's turn to have the swarm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Turn {
+    /// It is.
+    #[default]
+    Now,
+    /// It will be, once this tab has the connections that another one still serves by.
+    Next,
+    /// It was: what was begun is finished.
+    Over,
+}
+
 /// What the browser tells of the visitor, the device and its line. What it does not tell is `None`,
 /// or `false` where that is what a browser without the word means.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,6 +57,8 @@ pub struct Signals {
     pub hidden: Option<u32>,
     /// Another tab of the site is open.
     pub others: bool,
+    /// Of several tabs one at a time takes on work.
+    pub turn: Turn,
     /// Charge of the battery, 0 to 1.
     pub battery: Option<f32>,
     /// Whether it is plugged in.
@@ -227,6 +241,9 @@ pub enum Quiet {
     /// The page's own requests come first.
     #[error("the page loads")]
     Loading,
+    /// Another tab has the swarm, still or already.
+    #[error("another tab serves")]
+    Turn,
     /// Another tab is seen, and this one is not.
     #[error("another tab is open")]
     Others,
@@ -245,6 +262,8 @@ pub struct Manners {
     pub asks: bool,
     /// Why nothing is served; `None` where something is.
     pub quiet: Option<Quiet>,
+    /// Whether what is being served is served to its end all the same.
+    pub finishes: bool,
     /// With fewer peers more are looked for at once.
     pub min_peers: usize,
     /// More are looked for until there are this many.
@@ -271,6 +290,7 @@ impl Manners {
             target_peers: self.target_peers,
             max_peers: self.max_peers,
             slots: if self.quiet.is_some() { 0 } else { self.slots },
+            finishes: self.finishes,
             upload: self.upload,
             window: self.window,
             seed,
@@ -292,9 +312,14 @@ pub fn decide(signals: &Signals, limits: &Limits, given: u64) -> Manners {
         limits.upload = limits.upload.min(limits.hidden_upload);
         limits.slots = limits.slots.min(HIDDEN_SLOTS);
     }
+    let quiet = quiet(signals, &limits, given);
+    if signals.turn == Turn::Over {
+        (limits.min_peers, limits.target_peers) = (0, 0);
+    }
     Manners {
         asks: signals.consent != Consent::None,
-        quiet: quiet(signals, &limits, given),
+        quiet,
+        finishes: signals.turn == Turn::Over && quiet == Some(Quiet::Turn),
         min_peers: limits.min_peers as usize,
         target_peers: limits.target_peers as usize,
         max_peers: limits.max_peers as usize,
@@ -348,6 +373,8 @@ fn quiet(signals: &Signals, limits: &Limits, given: u64) -> Option<Quiet> {
             Quiet::Battery(percent.unwrap_or_default()),
         ),
         (given >= limits.daily, Quiet::Daily),
+        // A tab that was hidden hands over, and may finish what it served while it was seen.
+        (signals.turn != Turn::Now, Quiet::Turn),
         (signals.hidden.is_some() && signals.others, Quiet::Others),
         (
             signals

@@ -43,6 +43,11 @@ pub enum Input {
     },
     /// The signal server can't be reached; the driver goes on trying.
     ServerLost,
+    /// A peer that is this visitor as well, in another tab.
+    Never {
+        /// It.
+        peer: PeerId,
+    },
     /// A data channel opened, whoever dialled.
     Opened {
         /// To whom.
@@ -311,6 +316,9 @@ pub enum DropReason {
     /// It was dropped before for one of these.
     #[error("banned for this session")]
     Banned,
+    /// It is another tab of the same visitor.
+    #[error("another tab of ours")]
+    Twin,
     /// We have as many peers as we want.
     #[error("enough peers")]
     Full,
@@ -368,6 +376,8 @@ pub struct Config {
     pub max_peers: usize,
     /// Serve at most this many peers at once; 0 serves nobody.
     pub slots: usize,
+    /// Without slots: whether those who are being served get what they asked for.
+    pub finishes: bool,
     /// Groups that may be on their way from one peer.
     pub window: u32,
     /// Bytes of content that are served in a second; 0 is no limit.
@@ -388,6 +398,7 @@ impl Default for Config {
             target_peers: 8,
             max_peers: 16,
             slots: 8,
+            finishes: false,
             window: 128,
             upload: 0,
             quiet: 2_000,

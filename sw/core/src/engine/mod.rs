@@ -137,6 +137,7 @@ impl Engine {
             Input::Offered { peers } => self.offered(peers),
             Input::Holders { id, peers } => self.holders(&id, peers),
             Input::Gone { peer } => self.gone(&peer),
+            Input::Never { peer } => self.ban(&peer, DropReason::Twin),
             Input::ServerLost => self.server_lost(),
             Input::Opened { peer } => self.opened(peer),
             Input::Closed { peer } => self.closed(&peer),

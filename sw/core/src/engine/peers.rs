@@ -342,7 +342,7 @@ impl Engine {
     pub(super) fn configure(&mut self, config: super::Config) {
         self.config = config;
         self.directory.changed(u64::MAX, self.now);
-        if self.config.slots == 0 {
+        if self.config.slots == 0 && !self.config.finishes {
             self.serve_nobody();
         }
         while self.peers.len() > self.config.max_peers {

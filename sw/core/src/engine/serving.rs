@@ -159,7 +159,8 @@ impl Engine {
         let peer = &self.peers[at];
         let (slots, served) = (self.slots(), self.served());
         if self.config.slots == 0 {
-            return None;
+            let is_begun = self.config.finishes && !peer.serving.is_idle();
+            return is_begun.then_some(None);
         }
         if !peer.serving.is_idle() || served < slots {
             return Some(None);

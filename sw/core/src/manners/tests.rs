@@ -22,7 +22,7 @@ fn with(change: impl FnOnce(&mut Signals)) -> Manners {
 #[test]
 fn every_reason_to_serve_nobody_is_found_and_named() {
     type Change = fn(&mut Signals);
-    let rows: [(Change, Option<Quiet>, &str); 27] = [
+    let rows: [(Change, Option<Quiet>, &str); 29] = [
         (|_| {}, None, ""),
         (|s| s.consent = Consent::Implied, None, ""),
         (
@@ -112,6 +112,16 @@ fn every_reason_to_serve_nobody_is_found_and_named() {
         ),
         // It is the one that is seen.
         (|s| s.others = true, None, ""),
+        (
+            |s| s.turn = Turn::Next,
+            Some(Quiet::Turn),
+            "another tab serves",
+        ),
+        (
+            |s| (s.turn, s.hidden, s.others) = (Turn::Over, Some(0), true),
+            Some(Quiet::Turn),
+            "another tab serves",
+        ),
     ];
     for (at, (change, why, words)) in rows.into_iter().enumerate() {
         let manners = with(change);
@@ -195,6 +205,17 @@ fn hidden_tab_serves_slowly() {
     assert_eq!((hidden.upload, hidden.slots), (250_000, 2));
     let weak = with(|s| (s.hidden, s.memory) = (Some(1), Some(1.0)));
     assert_eq!((weak.upload, weak.slots), (125_000, 2));
+}
+
+#[test]
+fn tab_whose_turn_is_over_finishes_unless_something_else_forbids_it() {
+    let over = with(|s| s.turn = Turn::Over);
+    assert!(over.finishes && over.config(0).finishes);
+    assert_eq!((over.min_peers, over.target_peers), (0, 0));
+    let next = with(|s| s.turn = Turn::Next);
+    assert!(!next.finishes && next.target_peers > 0);
+    let low = with(|s| (s.turn, s.battery) = (Turn::Over, Some(0.1)));
+    assert!(!low.finishes);
 }
 
 #[test]

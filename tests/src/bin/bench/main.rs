@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail};
 
 mod lighthouse;
+mod navigation;
 mod swarm;
 mod transfer;
 
@@ -13,7 +14,8 @@ async fn main() -> Result<()> {
         Some("transfer") => transfer::transfer().await,
         Some("lighthouse") => lighthouse::lighthouse().await,
         Some("swarm") => swarm::swarm().await,
-        _ => bail!("usage: bench transfer|lighthouse|swarm"),
+        Some("return") => navigation::navigation().await,
+        _ => bail!("usage: bench transfer|lighthouse|swarm|return"),
     }
 }
 

@@ -156,6 +156,31 @@ fn who_stops_serving_in_the_middle_says_so_and_sends_no_more() {
 }
 
 #[test]
+fn who_is_to_finish_sends_what_was_asked_for_and_takes_on_nothing() {
+    let mut swarm = server(3, 500, |_| {});
+    let bytes = noise(3_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.want(1, 1, id, 3_000_000, 0..3_000_000);
+    swarm.run(3_000);
+    assert!(swarm.visitors[0].frames_sent > 0 && !swarm.got_all(1, 1, &bytes));
+    let finishes = Config {
+        slots: 0,
+        finishes: true,
+        ..Config::default()
+    };
+    swarm.input(0, Input::Configure { config: finishes });
+    swarm.want(2, 2, id, 3_000_000, 0..3_000_000);
+    swarm.run(20_000);
+    assert!(swarm.got_all(1, 1, &bytes));
+    assert!(swarm.got(2, 2).0.is_empty());
+    let sent = swarm.visitors[0].frames_sent;
+    // Nor from who was served before.
+    swarm.want(1, 3, id, 3_000_000, 0..3_000_000);
+    swarm.run(5_000);
+    assert_eq!(swarm.visitors[0].frames_sent, sent);
+}
+
+#[test]
 fn who_serves_nobody_says_so_and_is_not_claimed_to_hold_anything() {
     let mut swarm = server(2, 0, |config| config.slots = 0);
     let bytes = noise(20_000, 1);
