@@ -31,10 +31,13 @@ export function show(yes) {
   panel.open(true);
 }
 
-/** A page's tag wants it: open where there is room, else a button; the visitor's choice is kept. */
-export function offer() {
+/**
+ * A page's tag wants it: open where it may be and there is room, else a button; the visitor's choice is
+ * kept.
+ */
+export function offer(mayOpen) {
   panel ??= new Panel(true);
-  if (kept().open ?? matchMedia(ROOM).matches) panel.open(false);
+  if (mayOpen && (kept().open ?? matchMedia(ROOM).matches)) panel.open(false);
 }
 
 class Panel {
@@ -42,6 +45,8 @@ class Panel {
   #outlines = new Outlines(fugitive.served);
   #isOffered;
   #isOpen = false;
+  /** What the visitor made of it, if anything. */
+  #chosen = kept().open;
   /** Fugitive was switched off: nothing is asked or kept any more. */
   #isOver = false;
   #samples = kept().samples ?? [];
@@ -72,6 +77,7 @@ class Panel {
   /** Opens it; the keyboard follows where the visitor wanted it. */
   open(isWanted) {
     this.#isOpen = true;
+    if (isWanted) this.#chosen = true;
     this.#before = document.activeElement;
     this.#view.show(true, this.#isOffered);
     if (isWanted) this.#view.focus();
@@ -82,7 +88,7 @@ class Panel {
 
   close() {
     if (!this.#isOpen) return;
-    this.#isOpen = false;
+    this.#isOpen = this.#chosen = false;
     const isInside = this.#view.hasFocus();
     this.#view.show(false, this.#isOffered && !this.#isOver);
     this.#outlines.clear();
@@ -94,7 +100,7 @@ class Panel {
 
   #keep() {
     if (this.#isOver) return;
-    const state = { open: this.#isOpen, outlined: this.#isOutlined, samples: this.#samples };
+    const state = { open: this.#chosen, outlined: this.#isOutlined, samples: this.#samples };
     try {
       sessionStorage.setItem(KEY, JSON.stringify(state));
     } catch {

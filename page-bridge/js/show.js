@@ -1,5 +1,7 @@
 // The way to the panel, which is loaded where it is shown and nowhere else. What it is, is in panel.js.
 
+import { why } from "./consent.js";
+
 const PANEL = "__PANEL__";
 
 const panel = () => {
@@ -20,5 +22,6 @@ export async function offerPanel(settings) {
     await new Promise((done) => addEventListener("load", done, { once: true }));
   }
   await new Promise((done) => (globalThis.requestIdleCallback ?? setTimeout)(done));
-  (await panel()).offer();
+  // Two things at once would be one too many: it begins as a button while the visitor is asked.
+  (await panel()).offer(why() !== "no consent");
 }

@@ -84,11 +84,13 @@ impl Inside {
 
     /// All its text.
     pub fn text(&self) -> String {
-        let own = self.0["nodeValue"].as_str().unwrap_or_default().to_owned();
-        let children = self.0["children"].as_array().into_iter().flatten();
-        children.fold(own, |text, child| {
-            [text, Self(child.clone()).text()].concat()
-        })
+        let mut text = self.0["nodeValue"].as_str().unwrap_or_default().to_owned();
+        for part in ["children", "shadowRoots"] {
+            for node in self.0[part].as_array().into_iter().flatten() {
+                text.push_str(&Self(node.clone()).text());
+            }
+        }
+        text
     }
 
     /// Its box on the screen: left, top, right, bottom, in pixels; nothing where it is not shown.

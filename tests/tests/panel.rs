@@ -23,7 +23,7 @@ const IS_THERE: &str = "document.querySelector('fugitive-panel')";
 const HAS_FOCUS: &str = "document.activeElement?.localName === 'fugitive-panel'";
 
 /// A site under a strict policy whose pages have the panel (`gallery.html`, `quiet.html`) or not
-/// (`call.html`).
+/// (`call.html`); on one of them the visitor is asked first (`ask.html`).
 fn site() -> Result<Site> {
     let site = Site::new()?;
     let images: String = (0..IMAGES)
@@ -34,6 +34,8 @@ fn site() -> Result<Site> {
     };
     site.page_with("gallery.html", &line("data-panel"), &images)?;
     site.page_with("quiet.html", &line("data-panel"), "<p>nothing here</p>")?;
+    let ask = format!("{STRICT}<script src=/fugitive.js data-panel async></script>");
+    site.page_with("ask.html", &ask, "<p>nothing here</p>")?;
     site.page_with("call.html", &line(""), "<button id=open>open</button>")?;
     Ok(site)
 }
@@ -173,6 +175,27 @@ async fn panel_says_why_nothing_is_passed_on() -> Result<()> {
     visitor.eval::<()>("__line({ saveData: true })").await?;
     until_state(&visitor, "Passes nothing on: data saver").await?;
     assert_unobtrusive(&visitor).await?;
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn panel_is_a_button_while_the_visitor_is_asked() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let visitor = visitor(&driver, 1280, 900, "").await?;
+    visitor.goto(&origin.url("/ask.html")).await?;
+    visitor.until(IS_THERE).await?;
+    visitor
+        .until("document.querySelector('fugitive-consent')")
+        .await?;
+    assert_eq!(
+        named(&visitor, "dialog").await?,
+        ["Images from other visitors?"]
+    );
+    visitor.eval::<()>("fugitive.consent(true)").await?;
+    visitor.goto(&origin.url("/ask.html")).await?;
+    until_state(&visitor, "Passes on what you have seen.").await?;
+    assert_eq!(named(&visitor, "dialog").await?, ["How images reach you"]);
     visitor.quit().await
 }
 

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail};
 
 mod lighthouse;
+mod mainthread;
 mod navigation;
 mod swarm;
 mod transfer;
@@ -13,9 +14,10 @@ async fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("transfer") => transfer::transfer().await,
         Some("lighthouse") => lighthouse::lighthouse().await,
+        Some("mainthread") => mainthread::mainthread().await,
         Some("swarm") => swarm::swarm().await,
         Some("return") => navigation::navigation().await,
-        _ => bail!("usage: bench transfer|lighthouse|swarm|return"),
+        _ => bail!("usage: bench transfer|lighthouse|mainthread|swarm|return"),
     }
 }
 
