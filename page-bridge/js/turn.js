@@ -86,7 +86,8 @@ export class Turn {
         }
         if (!this.#ended.aborted) comes();
       }, failed);
-      this.#say("waits");
+      // Answered after what was asked before: whoever looks then sees us wait.
+      navigator.locks.query().then(() => this.#ended.aborted || this.#say("waits"));
       this.#ask();
     });
   }
