@@ -93,9 +93,9 @@ async function wasm() {
     isOff = isLost = true;
     throw new Error("nothing is installed any more");
   }
-  const cache = await caches.open(CACHE);
   const fetched = await fetch(WASM);
   if (!fetched.ok) throw new Error(`${WASM}: ${fetched.status}`);
+  const cache = await caches.open(CACHE);
   await cache.put(WASM, fetched.clone());
   return fetched;
 }
@@ -104,6 +104,9 @@ async function wasm() {
 async function leave() {
   if (isOff) return;
   isOff = true;
+  // Where pages are open the browser goes on with a new version, however far it has come.
+  const { installing, waiting, active } = registration;
+  for (const other of [installing, waiting, active]) other?.postMessage({ fugitive: "leave" });
   for (const client of await clients.matchAll()) client.postMessage({ fugitive: "off" });
   await registration.unregister();
   await clean();
@@ -129,6 +132,9 @@ async function route(event) {
   await event.addRoutes({ condition: { not: { or: ours } }, source: "network" });
 }
 
+// Begun before the event is here for which the browser has started us.
+if (self.serviceWorker?.state === "activated") worker().catch(() => {});
+
 addEventListener("install", (event) => {
   if (event.addRoutes) {
     event.waitUntil(route(event).catch((error) => warn("no static routes", error)));
@@ -139,6 +145,7 @@ addEventListener("install", (event) => {
     // What is asked for first is then known to be ours to share.
     await within(ready.prepare(), PREPARE_WITHIN, "manifest").catch((error) => warn("install", error));
     isInstalling = false;
+    if (isOff) throw new Error("taken away");
     if (!ready.isWanted()) {
       isOff = true;
       if (!registration.active) await clean();

@@ -9,6 +9,7 @@ use fugitive_core::{
     request::{Asked, asked, parse_content_range},
 };
 use fugitive_store::{Resource, Store};
+use futures_util::future::join;
 use js_sys::Uint8Array;
 use wasm_bindgen::JsValue;
 use web_sys::Response;
@@ -107,13 +108,13 @@ pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>
         state.leave();
         return Ok(None);
     }
-    if state.is_off(&asking.client).await {
+    let (is_off, store) = join(state.is_off(&asking.client), state.store()).await;
+    if is_off {
         return Ok(None);
     }
     if let Some(accept) = asking.header("accept") {
         state.accept.replace(accept.to_owned());
     }
-    let store = state.store().await;
     keep_manifest(&state, &asking);
     let find = || state.catalogue.find(&asking.url, asking.header("accept"));
     let mut listed = find();

@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     pin::pin,
     rc::Rc,
 };
@@ -16,10 +16,10 @@ use fugitive_core::{
     manifest::{self, Entry, MAX_FILE, Manifest, Policy, Variant},
 };
 use fugitive_store::Store;
-use futures_util::future::select;
+use futures_util::future::{join, select};
 use gloo::timers::future::TimeoutFuture;
-use js_sys::{Date, Promise};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use js_sys::{Date, Promise, Reflect};
+use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
 use web_sys::{Headers, RequestCache, RequestInit, Response};
@@ -32,8 +32,35 @@ const BELIEVED_FOR: f64 = 60_000.0;
 const PROVE_WITHIN: f64 = 500.0;
 const SAVED: &str = "manifest";
 const CHECKED: &str = "manifest.checked";
+/// Of the manifest.
+const ENTRIES: &str = "entries";
 
-type Entries = BTreeMap<String, Entry>;
+/// Entries as the browser has parsed them. Most are never asked for: each is read when it is, or a cold
+/// worker would read all of a site's before its first answer.
+struct Entries(JsValue);
+
+impl Entries {
+    fn choose(&self, key: &str, accept: Option<&str>) -> Option<Variant> {
+        let entry = Reflect::get(&self.0, &key.into()).ok()?;
+        if entry.is_undefined() {
+            return None;
+        }
+        let entry: Option<Entry> = serde_wasm_bindgen::from_value(entry).ok();
+        match entry.filter(|entry| manifest::is_possible(entry)) {
+            Some(entry) => manifest::choose(&entry, accept).cloned(),
+            None => {
+                log::warn(&["not an entry of the manifest: ", key]);
+                None
+            }
+        }
+    }
+}
+
+/// The manifest, but for its entries, and those.
+struct Index {
+    manifest: Manifest,
+    entries: Entries,
+}
 
 /// The manifest and what of its shards was needed so far.
 pub struct Catalogue {
@@ -45,7 +72,7 @@ pub struct Catalogue {
     is_missing: Cell<Option<bool>>,
     /// The site has taken us away.
     gone: Cell<bool>,
-    index: RefCell<Option<Manifest>>,
+    index: RefCell<Option<Index>>,
     shards: RefCell<HashMap<ContentId, Option<Entries>>>,
     /// URLs of which the manifest said what the origin then did not.
     distrusted: RefCell<BTreeSet<String>>,
@@ -94,12 +121,17 @@ impl Catalogue {
 
     /// What the last instance knew.
     pub async fn load(&self, store: &Store) {
-        if let Ok(Some(saved)) = store.meta_get::<Saved>(SAVED).await
+        let (saved, checked) = join(
+            store.meta_get::<Saved>(SAVED),
+            store.meta_get::<f64>(CHECKED),
+        )
+        .await;
+        if let Ok(Some(saved)) = saved
             && self.index.borrow().is_none()
             && self.take(&saved.text).is_ok()
         {
             self.etag.replace(saved.etag);
-            if let Ok(Some(checked)) = store.meta_get(CHECKED).await {
+            if let Ok(Some(checked)) = checked {
                 self.checked_at.set(checked);
             }
         }
@@ -119,7 +151,7 @@ impl Catalogue {
     /// The same, or nothing while no manifest was read.
     pub fn stated_policy(&self) -> Option<Policy> {
         let index = self.index.borrow();
-        index.as_ref().map(|m| m.policy.clone())
+        index.as_ref().map(|index| index.manifest.policy.clone())
     }
 
     /// Whether the site wants a worker at all.
@@ -170,17 +202,13 @@ impl Catalogue {
         let Some(index) = index.as_ref() else {
             return Listed::Unknown;
         };
-        let choose = |entries: &Entries| match entries.get(key) {
-            Some(entry) => manifest::choose(entry, accept).cloned(),
-            None => None,
-        };
         if self.distrusted.borrow().contains(url) {
             return Listed::No;
         }
-        let found = match index.shard_of(key) {
-            None => choose(&index.entries),
+        let found = match index.manifest.shard_of(key) {
+            None => index.entries.choose(key, accept),
             Some(shard) => match self.shards.borrow().get(&shard.id) {
-                Some(Some(entries)) => choose(entries),
+                Some(Some(entries)) => entries.choose(key, accept),
                 // Being fetched, or not to be had.
                 Some(None) => return Listed::Unknown,
                 None => {
@@ -268,12 +296,20 @@ impl Catalogue {
     }
 
     fn take(&self, text: &str) -> Result<(), String> {
-        let manifest: Manifest = parse(text)?;
+        let value = json(text)?;
+        let entries = Reflect::get(&value, &ENTRIES.into()).map_err(|e| log::reason(&e))?;
+        let none = js_sys::Object::new();
+        Reflect::set(&value, &ENTRIES.into(), &none).map_err(|e| log::reason(&e))?;
+        let manifest: Manifest =
+            serde_wasm_bindgen::from_value(value).map_err(|e| e.to_string())?;
         manifest.check().map_err(|bad| bad.to_string())?;
         self.shards
             .borrow_mut()
             .retain(|id, _| manifest.shards.iter().any(|shard| shard.id == *id));
-        self.index.replace(Some(manifest));
+        self.index.replace(Some(Index {
+            manifest,
+            entries: Entries(entries),
+        }));
         self.distrusted.take();
         Ok(())
     }
@@ -320,9 +356,7 @@ impl Catalogue {
         if ContentId::of(text.as_bytes()) != id {
             return Err("its bytes are not those that the manifest names".into());
         }
-        let entries: Entries = parse(&text)?;
-        manifest::check_entries(&entries).map_err(|bad| bad.to_string())?;
-        Ok(entries)
+        Ok(Entries(json(&text)?))
     }
 
     /// Where the origin keeps the outboard of a content.
@@ -346,7 +380,6 @@ async fn text(response: &Response) -> Result<String, String> {
 }
 
 /// The browser's own parser does the work, and costs no bytes in the wasm.
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    let value: JsValue = js_sys::JSON::parse(text).map_err(|e| log::reason(&e))?;
-    serde_wasm_bindgen::from_value(value).map_err(|e| e.to_string())
+fn json(text: &str) -> Result<JsValue, String> {
+    js_sys::JSON::parse(text).map_err(|e| log::reason(&e))
 }

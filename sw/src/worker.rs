@@ -15,7 +15,7 @@ use fugitive_core::{
 };
 use fugitive_store::{Resource, Store, StoreError, Stored};
 use futures_channel::oneshot;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join3, select};
 use gloo::events::EventListener;
 use js_sys::{Array, Promise};
 use serde::Serialize;
@@ -243,14 +243,20 @@ impl State {
     async fn open(self: &Rc<Self>) {
         match Store::open().await {
             Ok(store) => {
-                self.catalogue.load(&store).await;
+                // At once: a hit may be waiting for it.
+                let (pace, tally, ()) = join3(
+                    store.meta_get::<Pace>(PACE),
+                    store.meta_get::<Tally>(TALLY),
+                    self.catalogue.load(&store),
+                )
+                .await;
                 let limits = self.catalogue.policy().manners.bounded();
                 let (memory, cores) = (self.shell.memory(), self.shell.cores());
                 store.set_budget(manners::storage(memory, cores, &limits));
-                if let Ok(Some(pace)) = store.meta_get::<Pace>(PACE).await {
+                if let Ok(Some(pace)) = pace {
                     self.pace.replace(pace);
                 }
-                if let Ok(Some(tally)) = store.meta_get::<Tally>(TALLY).await {
+                if let Ok(Some(tally)) = tally {
                     self.tally.replace(tally);
                 }
                 self.store.replace(Some(store));

@@ -474,6 +474,14 @@ impl Visitor {
         Ok(before)
     }
 
+    /// A new window beside the others, as visible as they are, and its handle.
+    pub async fn new_window(&self) -> Result<thirtyfour::WindowHandle> {
+        let window = self.driver.new_window().await?;
+        self.driver.switch_to_window(window.clone()).await?;
+        self.before_scripts(RECORD).await?;
+        Ok(window)
+    }
+
     /// The handle of the tab in front.
     pub async fn window(&self) -> Result<thirtyfour::WindowHandle> {
         Ok(self.driver.window().await?)

@@ -142,13 +142,15 @@ impl Manifest {
 
 /// Checks the entries of an index or a shard.
 pub fn check_entries(entries: &BTreeMap<String, Entry>) -> Result<(), BadManifest> {
-    match entries
-        .iter()
-        .find(|(_, entry)| entry.iter().any(|v| v.len > MAX_LEN))
-    {
+    match entries.iter().find(|(_, entry)| !is_possible(entry)) {
         Some((key, _)) => Err(BadManifest::Length(key.clone())),
         None => Ok(()),
     }
+}
+
+/// Whether what an entry says can be: for who reads entries one by one.
+pub fn is_possible(entry: &[Variant]) -> bool {
+    entry.iter().all(|variant| variant.len <= MAX_LEN)
 }
 
 /// The key of a URL in the manifest of `origin`: path and query, or the whole URL if it is another

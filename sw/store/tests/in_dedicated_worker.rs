@@ -6,4 +6,5 @@ wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
 mod behaviour;
 mod earlier;
+mod fixture;
 mod second_context;

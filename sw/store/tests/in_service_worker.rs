@@ -5,3 +5,4 @@
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
 mod behaviour;
+mod fixture;

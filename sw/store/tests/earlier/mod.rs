@@ -7,7 +7,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use super::behaviour::name;
+use super::fixture::name;
 
 const FIXTURES: &[&str] = &[include_str!("version1.json")];
 

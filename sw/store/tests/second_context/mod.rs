@@ -8,7 +8,7 @@ use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 use web_sys::{Blob, BlobPropertyBag, Url, Worker};
 
-use super::behaviour::{cut, name, noise, resource};
+use super::fixture::{cut, name, noise, resource};
 
 /// Runs `body`, of an async function of `name`, in a worker of its own and returns what it returns.
 async fn elsewhere(name: &str, body: &str) -> JsValue {

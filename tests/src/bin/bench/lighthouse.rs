@@ -1,13 +1,13 @@
 //! What the one line does to a page's Lighthouse performance: the demo's pages as they are, and the
 //! same without the line, each loaded for the first time, taken in turns.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use fugitive_tests::{origin::Origin, site::Site};
 use serde_json::{Value, json};
 
-use crate::median;
+use crate::{median, npm};
 
 /// Pinned: scores of two versions can't be compared.
 const LIGHTHOUSE: &str = "lighthouse@13.5.0";
@@ -17,10 +17,8 @@ const LINE: &str = "<script src=\"/fugitive.js\" data-consent=\"implied\" data-u
 
 /// Runs it and prints its figures.
 pub async fn lighthouse() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let home = root.join("target/npm-lighthouse");
-    install(&home)?;
-    let demo = root.join("demo-site/site");
+    let home = npm(LIGHTHOUSE)?;
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo-site/site");
     ensure!(
         demo.join("media").is_dir(),
         "the demo has no media yet: run ./demo-site/run once"
@@ -69,22 +67,6 @@ struct Figures {
     score: f64,
     lcp: f64,
     tbt: f64,
-}
-
-fn install(home: &Path) -> Result<()> {
-    if home.join("node_modules/lighthouse").is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(home)?;
-    fs::write(home.join("package.json"), "{\"private\":true}\n")?;
-    let done = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
-        .arg(LIGHTHOUSE)
-        .current_dir(home)
-        .status()
-        .context("npm does not start")?;
-    ensure!(done.success(), "npm install failed");
-    Ok(())
 }
 
 fn measure(home: &Path, url: &str) -> Result<Figures> {
