@@ -14,7 +14,6 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use fugitive_tests::browser::{Driver, Visitor};
-use serde::Deserialize;
 
 use crate::log::sent;
 
@@ -70,13 +69,6 @@ const PIXELS: &str = r"(async () => {
   }
   return seen;
 })()";
-
-#[derive(Deserialize)]
-struct Served {
-    url: String,
-    source: String,
-    bytes: u64,
-}
 
 /// Requests and bytes by source.
 type Tally = BTreeMap<String, (u64, u64)>;
@@ -239,7 +231,7 @@ async fn walk(visitor: &Visitor, origin: &str, pages: &[String], query: &str) ->
             adopted(visitor).await?;
         }
         // The walk's own events are counted before the comparison looks at pictures again.
-        let served: Vec<Served> = visitor.eval("self.__served").await?;
+        let served = visitor.all_served().await?;
         let tally = if number == 0 {
             &mut walk.first
         } else {

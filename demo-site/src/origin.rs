@@ -8,7 +8,10 @@ use std::{future::Future, path::PathBuf};
 
 use anyhow::{Context, Result};
 use fugitive_distance::{Distance, connections};
-use fugitive_server::{Config, Server, config::Tls};
+use fugitive_server::{
+    Config, Server,
+    config::{Policy, Tls},
+};
 use tokio::net::TcpListener;
 
 /// What is served, and how.
@@ -42,6 +45,10 @@ pub async fn serve(
         tls: demo.tls,
         // On one machine the origin is always nearer than another visitor.
         spare_origin: true,
+        policy: Policy {
+            max_wait_ms: 1_500,
+            ..Policy::default()
+        },
         ..Config::default()
     })?;
     if distance.is_none() {

@@ -11,6 +11,8 @@ export interface Count {
 export interface Stats extends Partial<Record<Source, Count>> {
   /** Open connections to other visitors. */
   peers?: number;
+  /** Of each of these, the oldest first: round trip in milliseconds, bytes from there and to there. */
+  connected?: { rtt?: number | null; got: number; gave: number }[];
   /** Estimated: how much later than the network alone answers were, in milliseconds. */
   "regret-p50"?: number;
   "regret-p95"?: number;

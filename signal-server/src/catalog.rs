@@ -92,7 +92,7 @@ impl Catalog {
         outboards: PathBuf,
         hashes: Option<PathBuf>,
         elsewhere: watch::Receiver<Entries>,
-        policy: Policy,
+        policy: watch::Receiver<Policy>,
         end: CancellationToken,
     ) -> Self {
         let (publish, shelf) = watch::channel(None);
@@ -193,7 +193,7 @@ async fn follow(
     root: PathBuf,
     mut scanner: Scanner,
     mut elsewhere: watch::Receiver<Entries>,
-    policy: Policy,
+    mut policy: watch::Receiver<Policy>,
     publish: watch::Sender<Option<Arc<Shelf>>>,
 ) {
     let changed = Arc::new(Notify::new());
@@ -215,11 +215,8 @@ async fn follow(
         Err(_) => (None, BLIND),
     };
     let begun = Instant::now();
-    let mut last: Option<Found> = None;
-    let mut history = History {
-        policy,
-        editions: VecDeque::new(),
-    };
+    let mut last: Option<(Found, Policy)> = None;
+    let mut history = History::default();
     loop {
         let scan = tokio::task::spawn_blocking(move || {
             let found = scanner.scan(SystemTime::now(), &());
@@ -239,11 +236,12 @@ async fn follow(
                 }
                 unsettled = found.unsettled;
                 let too_early = last.is_none() && unsettled && begun.elapsed() < FIRST;
-                let news = last
-                    .as_ref()
-                    .is_none_or(|last| last.entries != found.entries);
+                let stated = policy.borrow_and_update().clone();
+                let news = last.as_ref().is_none_or(|(last, policy)| {
+                    last.entries != found.entries || *policy != stated
+                });
                 if news && !too_early {
-                    match history.shelve(&found).await {
+                    match history.shelve(&found, stated.clone()).await {
                         Ok(shelf) => {
                             let shards = shelf.shards.len();
                             tracing::info!(
@@ -254,7 +252,7 @@ async fn follow(
                             if let Err(error) = scanner.forget(&history.outboards()) {
                                 tracing::warn!("manifest: old outboards stay: {error}");
                             }
-                            last = Some(found);
+                            last = Some((found, stated));
                         }
                         Err(error) => tracing::error!("manifest: {error}"),
                     }
@@ -268,6 +266,7 @@ async fn follow(
                 () = changed.notified() => {}
                 // Nothing comes from elsewhere where nobody looks there.
                 Ok(()) = elsewhere.changed() => {}
+                Ok(()) = policy.changed() => {}
                 else => std::future::pending().await,
             }
         };
@@ -288,14 +287,14 @@ struct Past {
 }
 
 /// The last few editions.
+#[derive(Default)]
 struct History {
-    policy: Policy,
     editions: VecDeque<Past>,
 }
 
 impl History {
-    async fn shelve(&mut self, found: &Found) -> io::Result<Shelf> {
-        let edition = Edition::of(&found.entries, self.policy.clone())?;
+    async fn shelve(&mut self, found: &Found, policy: Policy) -> io::Result<Shelf> {
+        let edition = Edition::of(&found.entries, policy)?;
         let known = self.shards();
         let packed = tokio::task::spawn_blocking(move || {
             let shards = edition

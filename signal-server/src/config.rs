@@ -3,12 +3,13 @@
 //! `fugitive.toml` beside this crate's manifest documents every key with its default; a test holds
 //! it to these types. Not here: what follows from a value.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
+use fugitive_core::{manifest, manners};
 use fugitive_signal::IceServer;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ pub struct Config {
     pub also_listed: Vec<String>,
     /// Requests wait for peers up to 0.8 s, though the origin may be faster.
     pub spare_origin: bool,
+    /// What the site asks of its visitors' clients.
+    pub policy: Policy,
     /// With fewer visitors on a page nobody there is told of another; 0 is no limit.
     pub threshold: usize,
     /// Where outboards are kept; one folder for one site. Else they are made anew at each start.
@@ -87,6 +90,7 @@ impl Default for Config {
             exclude: Vec::new(),
             also_listed: Vec::new(),
             spare_origin: false,
+            policy: Policy::default(),
             threshold: 0,
             cache: None,
             ice: Vec::new(),
@@ -104,6 +108,56 @@ impl Default for Config {
             directory: Directory::default(),
             upstream: Upstream::default(),
         }
+    }
+}
+
+/// What the site asks of its visitors' clients: it stands in the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Policy {
+    /// `false` makes every client inert within a minute.
+    pub enabled: bool,
+    /// The longest that a request waits for peers before the origin is asked, in milliseconds.
+    pub max_wait_ms: u32,
+    /// Limits of what visitors do for others, by name.
+    pub manners: BTreeMap<String, u64>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let manifest::Policy {
+            enabled,
+            max_wait_ms,
+            ..
+        } = manifest::Policy::default();
+        Self {
+            enabled,
+            max_wait_ms,
+            manners: BTreeMap::new(),
+        }
+    }
+}
+
+/// There is no such limit.
+#[derive(Debug, thiserror::Error)]
+#[error("policy.manners: there is no limit {0}")]
+pub struct BadLimit(String);
+
+impl Config {
+    /// As the manifest has it.
+    pub fn stated_policy(&self) -> Result<manifest::Policy, BadLimit> {
+        let mut manners = manners::Limits::default();
+        for (name, value) in &self.policy.manners {
+            if !manners.set(&name.replace('-', "_"), *value as f64) {
+                return Err(BadLimit(name.clone()));
+            }
+        }
+        Ok(manifest::Policy {
+            enabled: self.policy.enabled,
+            max_wait_ms: self.policy.max_wait_ms,
+            spare_origin: self.spare_origin,
+            manners,
+        })
     }
 }
 
@@ -422,6 +476,17 @@ mod tests {
             read.limits.joins_per_address,
             Limits::default().joins_per_address
         );
+    }
+
+    #[test]
+    fn limit_of_manners_is_known_by_either_spelling_and_else_refused_by_name() {
+        let set = |line: &str| read(None, &[line.to_owned()], json!({})).unwrap();
+        let policy = set("policy.manners.hidden-upload=7").stated_policy();
+        assert_eq!(policy.unwrap().manners.hidden_upload, 7);
+        let policy = set("policy.manners.hidden_upload=7").stated_policy();
+        assert_eq!(policy.unwrap().manners.hidden_upload, 7);
+        let refused = set("policy.manners.uplaod=7").stated_policy().unwrap_err();
+        assert!(refused.to_string().contains("uplaod"));
     }
 
     #[test]

@@ -53,6 +53,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UdpSocket},
+    sync::watch,
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
@@ -71,6 +72,7 @@ use crate::{
     address::Visitor,
     catalog::Catalog,
     client_files::ClientFiles,
+    config::BadLimit,
     geo::{BadDatabase, Geo},
     ice::Ice,
     matchmaker::Rules,
@@ -122,6 +124,9 @@ pub enum Unable {
     /// `also-listed`.
     #[error("also-listed: {0}")]
     Also(io::Error),
+    /// `policy.manners`.
+    #[error(transparent)]
+    Policy(#[from] BadLimit),
     /// Servers of a cluster must know each other's visitors.
     #[error("a cluster needs a secret of tickets (access.ticket-secret), the same for all servers")]
     NoSecret,
@@ -140,6 +145,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     certificate: Option<Arc<Certificate>>,
     access_log: Option<Arc<AccessLog>>,
+    policy: watch::Sender<Policy>,
     timeouts: Timeouts,
     end: CancellationToken,
     connections: TaskTracker,
@@ -196,7 +202,7 @@ impl Server {
         };
         let end = CancellationToken::new();
         let (upstream, elsewhere) = match config.upstream.sites.is_empty() {
-            true => (None, tokio::sync::watch::channel(Entries::default()).1),
+            true => (None, watch::channel(Entries::default()).1),
             false => {
                 let (upstream, entries) = Upstream::open(&config.upstream, &store, end.clone())?;
                 (Some(upstream), entries)
@@ -204,12 +210,9 @@ impl Server {
         };
         let hashes = config.cache.as_ref().map(|cache| cache.join("hashes.redb"));
         let root = site.root().to_owned();
-        let policy = Policy {
-            spare_origin: config.spare_origin,
-            ..Policy::default()
-        };
+        let (policy, stated) = watch::channel(config.stated_policy()?);
         let ending = end.clone();
-        let catalog = Catalog::open(root, listed, outboards, hashes, elsewhere, policy, ending);
+        let catalog = Catalog::open(root, listed, outboards, hashes, elsewhere, stated, ending);
         let secret = config.access.ticket_secret.as_deref();
         let (known, rules) = settings(&config)?;
         let metrics = Metrics::new();
@@ -273,6 +276,7 @@ impl Server {
                 metrics,
                 certificate,
                 access_log,
+                policy,
                 timeouts,
                 end,
                 connections: TaskTracker::new(),
@@ -286,12 +290,18 @@ impl Server {
     pub fn reload(&self, config: &Config) -> Result<(), Unable> {
         let access = Access::new(config, Some(&self.shared.access.load()))?;
         let (known, rules) = settings(config)?;
+        let policy = config.stated_policy()?;
         address::show_whole(config.log_addresses);
         self.shared.access.store(Arc::new(access));
         if let Some(certificate) = &self.shared.certificate {
             certificate.reload()?;
         }
         self.shared.signalling.configure(known, rules);
+        self.shared.policy.send_if_modified(|stated| {
+            let is_new = *stated != policy;
+            *stated = policy;
+            is_new
+        });
         Ok(())
     }
 

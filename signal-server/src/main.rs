@@ -193,14 +193,15 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Command::Manifest { dir, listed } => {
-            log(&config::read(None, &[], BTreeMap::<(), ()>::new())?);
+            let config = config::read(None, &[], BTreeMap::<(), ()>::new())?;
+            log(&config);
             let rules = Rules::new(&listed.include, &listed.exclude)?;
             let rules = rules.also(&listed.also_listed)?;
             let style = "{bar:40} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}";
             let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(style)?);
             let policy = Policy {
-                spare_origin: listed.spare_origin,
-                ..Policy::default()
+                spare_origin: listed.spare_origin || config.spare_origin,
+                ..config.stated_policy()?
             };
             let written = export::write(&dir, rules, policy, &Bar(bar.clone()))
                 .with_context(|| format!("cannot write the manifest of {}", dir.display()))?;

@@ -4,8 +4,8 @@
 //! [`answer`] finds out where its bytes are, [`validate`] asks whether a stale copy still holds,
 //! [`catalogue`] knows the manifest, [`link`] reaches the bridge, [`origin`] the network, whose answer
 //! [`relay`] passes on; [`flow`] streams the bytes to the page and [`writer`] to the store. [`tally`]
-//! counts, [`context`] knows what is looked at, [`absence`] notices that the site wants no worker. What can be decided without a browser
-//! is decided in `fugitive-core`.
+//! counts, [`context`] knows what is looked at, [`absence`] notices that the site wants no worker. What
+//! can be decided without a browser is decided in `fugitive-core`.
 
 mod absence;
 mod ahead;

@@ -95,6 +95,19 @@ const SEE_ALL: &str = r"(async (pace) => {
 /// How long what [`Visitor::at_length`] waits for may take.
 const AT_LENGTH: Duration = Duration::from_secs(120);
 
+/// What a page is told of each answer that it got.
+#[derive(Debug, Deserialize)]
+pub struct Served {
+    /// Of what.
+    pub url: String,
+    /// `memory`, `store`, `tier-1`, `tier-2` or `network`.
+    pub source: String,
+    /// How many bytes.
+    pub bytes: u64,
+    /// From the request to the last byte, in milliseconds.
+    pub ms: f64,
+}
+
 /// A chromedriver process; ends with this value.
 pub struct Driver {
     process: Child,
@@ -331,6 +344,11 @@ impl Visitor {
         )
         .await?;
         self.eval("document.images.length").await
+    }
+
+    /// All `served` events of this page so far.
+    pub async fn all_served(&self) -> Result<Vec<Served>> {
+        self.eval("__served").await
     }
 
     /// `served` events of this page whose URL ends with this: source and bytes.

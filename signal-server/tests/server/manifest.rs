@@ -223,3 +223,27 @@ async fn outboards_survive_in_a_cache_of_ones_own() {
         assert_eq!(outboard.status(), 200);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policy_is_what_the_configuration_says_now() {
+    let server = Running::with(&[("a.png", b"x")], |config| {
+        config.policy.max_wait_ms = 300;
+        config.policy.manners.insert("upload".into(), 7);
+    })
+    .await;
+    let policy = server.manifest().await.policy;
+    assert!(policy.enabled);
+    assert_eq!((policy.max_wait_ms, policy.manners.upload), (300, 7));
+
+    let mut config = server.config.clone();
+    config.policy.manners.insert("uplaod".into(), 7);
+    config.policy.enabled = false;
+    assert!(server.server.reload(&config).is_err());
+    config.policy.manners.clear();
+    server.server.reload(&config).unwrap();
+    until("the site takes itself away", || async {
+        let policy = server.manifest().await.policy;
+        !policy.enabled && policy.manners.is_default()
+    })
+    .await;
+}

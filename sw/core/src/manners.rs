@@ -177,11 +177,14 @@ impl Limits {
         limits
     }
 
-    /// Another value for one of them. A name that is not known is none of ours.
-    pub fn set(&mut self, name: &str, value: f64) {
-        if let Some((limit, _)) = self.named(name) {
+    /// Another value for one of them. A name that is not known is none of ours, and `false`.
+    pub fn set(&mut self, name: &str, value: f64) -> bool {
+        let named = self.named(name);
+        let is_known = named.is_some();
+        if let Some((limit, _)) = named {
             *limit = value as u64;
         }
+        is_known
     }
 
     /// Each within what no site may leave.

@@ -8,7 +8,7 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context, Result, ensure};
 use fugitive_distance::Distance;
 use fugitive_tests::{
-    browser::{Driver, Visitor},
+    browser::{Driver, Served, Visitor},
     origin::Origin,
     site::Site,
     turn::Turn,
@@ -55,14 +55,6 @@ const WATCH: &str = "(async () => {
   };
   look();
 })()";
-
-#[derive(Deserialize)]
-struct Served {
-    url: String,
-    source: String,
-    bytes: u64,
-    ms: f64,
-}
 
 #[derive(Deserialize)]
 struct Watched {
@@ -191,7 +183,7 @@ async fn walk(visitor: &Visitor, origin: &Origin, pace: f64) -> Result<Vec<Serve
         visitor.goto(&origin.url(page)).await?;
         let seen = visitor.see_all(pace).await;
         seen.with_context(|| format!("{page} does not load"))?;
-        let served: Vec<Served> = visitor.eval("__served").await?;
+        let served = visitor.all_served().await?;
         all.extend(
             served
                 .into_iter()

@@ -178,7 +178,7 @@ async fn turn(visitor: &Visitor, origin: &Origin) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_of_the_table_reaches_the_origin_as_its_section_says() -> Result<()> {
-    let table: Table = toml::from_str(include_str!("../../sw/core/src/cache/table.toml"))?;
+    let table: Table = toml::from_str(include_str!("../../../sw/core/src/cache/table.toml"))?;
     let cases = table.case.into_iter().filter(|case| case.browser);
     let cases: Vec<(String, Case)> = cases
         .enumerate()

@@ -1,0 +1,20 @@
+//! Visitors in real browsers, a file a subject. One program: building several took longer than most of
+//! them take to run.
+
+mod cache;
+mod consent;
+mod docs;
+mod durability;
+mod elsewhere;
+mod faults;
+mod history;
+mod journey;
+mod manners;
+mod off;
+mod panel;
+mod peers;
+mod relay;
+mod soak;
+mod tabs;
+mod updates;
+mod walk;
