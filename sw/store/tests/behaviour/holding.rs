@@ -6,6 +6,7 @@ use fugitive_core::{
     tree::Outboard,
 };
 use fugitive_store::{MAX_GROUPS, StoreError};
+use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::{content, js};

@@ -1,9 +1,6 @@
 //! A budget that is spent, a disk that is full.
 
-use fugitive_core::{
-    content::{BLOCK, GROUP},
-    tree::Outboard,
-};
+use fugitive_core::{content::BLOCK, tree::Outboard};
 use fugitive_store::StoreError;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
