@@ -6,6 +6,7 @@
 
 import { watch } from "./consent.js";
 import init, { Bridge, Host } from "./fugitive_bridge.js";
+import { idle } from "./idle.js";
 import { adopt, expect, prefetch } from "./page.js";
 import { choose, position } from "./position.js";
 import { offerPanel } from "./show.js";
@@ -18,8 +19,8 @@ export { get, prefetch, reloaded, stats } from "./page.js";
 export { showPanel } from "./show.js";
 
 const WASM = new URL("__BRIDGE_WASM__", import.meta.url);
-/** What comes next is fetched when the page has been there for this long, in milliseconds. */
-const PREFETCH_AFTER = 1_000;
+/** What has time is done when the page has been there for this long, in milliseconds. */
+const LATER = 1_000;
 const UP = "up";
 const STOP = "stop";
 const TICKET = "fugitive:ticket";
@@ -55,6 +56,8 @@ if (!globalThis.document) {
 }
 
 let renew = () => {};
+/** Lets the page go first: no two steps of ours are one long task. */
+let rest;
 
 /** Whether peers may be looked for near where the visitor is, which the server is then told. */
 export async function precise(yes) {
@@ -73,7 +76,10 @@ export async function start(settings, isFirst) {
     await new Promise((visited) => document.addEventListener("prerenderingchange", visited, options));
   }
   mark("script");
-  if (isFirst) (globalThis.requestIdleCallback ?? setTimeout)(adopt);
+  // Where the page was there before us, nothing of ours is urgent.
+  rest = () => (isFirst ? idle() : globalThis.scheduler?.yield?.());
+  await rest();
+  if (isFirst) adoptLater();
   offerPanel(settings).catch((error) => warn("no panel", error));
   let shown, agreed, isOff;
   const begin = () => {
@@ -125,21 +131,39 @@ export async function start(settings, isFirst) {
   });
 }
 
+/** Adopts when nobody waits for anything else, or on the way out. */
+function adoptLater() {
+  const once = new AbortController();
+  const adopts = () => {
+    if (once.signal.aborted) return;
+    once.abort();
+    adopt();
+  };
+  addEventListener("pagehide", adopts, { signal: once.signal });
+  setTimeout(() => idle().then(adopts), LATER);
+}
+
 /** What the page shows is told of at once; what it may show next is fetched when it has that. */
 function look(ended) {
-  const idle = (what) => (globalThis.requestIdleCallback ?? setTimeout)(() => ended.aborted || what());
   expect();
   addEventListener("load", expect, { once: true, signal: ended });
-  const after = setTimeout(idle, PREFETCH_AFTER, prefetch);
+  const quiet = () => idle().then(() => ended.aborted || prefetch());
+  const after = setTimeout(quiet, LATER);
   ended.addEventListener("abort", () => clearTimeout(after));
 }
 
 async function live(settings, life, consent, again) {
   const ended = life.signal;
+  const pause = async () => {
+    await rest();
+    ended.throwIfAborted();
+  };
+  await pause();
   const turn = new Turn(ended, again);
   /** As whom peers know the tab that has it until we have connections; nothing where none has. */
   const twin = await turn.comes();
   mark("turn");
+  await pause();
   let phase = twin === undefined ? "now" : "next";
   /** Until it is another tab's. */
   const ours = new AbortController();
@@ -180,11 +204,14 @@ async function live(settings, life, consent, again) {
     },
     ended,
   );
+  await pause();
   const hear = (message) => ended.aborted || bridge.heard(message);
   // The window's half is there before the host can say anything to it.
   const options = compiled().then(async (module) => {
+    await rest();
     await init({ module_or_path: module });
     mark("wasm");
+    await rest();
     const post = (message, transfer) => host.post(message, transfer);
     bridge = new Bridge(page, post, settings.relayOnly !== undefined);
     return [module, signalUrl(settings), location.pathname, ticket(twin), told, position(), twin];

@@ -39,16 +39,8 @@
   }
   fugitive.forget = async () => (await bridge()).forget(isOurs);
 
-  const isForgotten = () => {
-    try {
-      return localStorage.getItem("fugitive:off");
-    } catch {
-      // Nothing is kept here, nor was that.
-    }
-  };
-
   const begin = async () => {
-    if (!serviceWorker || isForgotten()) return false;
+    if (!serviceWorker) return false;
     serviceWorker.addEventListener("message", ({ data }) => {
       if (data?.fugitive !== "served") return;
       const { fugitive: kind, ...detail } = data;
@@ -64,6 +56,8 @@
     if (isFirst) {
       if (document.readyState !== "complete") await next(window, "load");
       await new Promise((done) => (window.requestIdleCallback ?? setTimeout)(done));
+      // Forgotten, it is not in control. The first look into this storage holds up the whole page.
+      if (localStorage?.getItem("fugitive:off")) return false;
     } else {
       start().catch(warn);
     }

@@ -12,17 +12,20 @@ const MOST = 200;
 
 const lang = language(TEXTS);
 const texts = TEXTS[lang];
-const number = new Intl.NumberFormat(lang);
-const percent = new Intl.NumberFormat(lang, { style: "percent" });
-const sizes = UNITS.map(
-  (unit, at) =>
-    new Intl.NumberFormat(lang, { style: "unit", unit, maximumFractionDigits: at && 1 }),
+const number = formatter();
+const percent = formatter({ style: "percent" });
+const sizes = UNITS.map((unit, at) =>
+  formatter({ style: "unit", unit, maximumFractionDigits: at && 1 }),
 );
-const millis = new Intl.NumberFormat(lang, {
-  style: "unit",
-  unit: "millisecond",
-  maximumFractionDigits: 0,
-});
+const millis = formatter({ style: "unit", unit: "millisecond", maximumFractionDigits: 0 });
+
+/** Made when first used: each takes a while. */
+function formatter(options) {
+  let made;
+  return {
+    format: (value) => (made ??= new Intl.NumberFormat(lang, options)).format(value),
+  };
+}
 
 function size(bytes) {
   const at = bytes < 999_500 ? 0 : bytes < 999_950_000 ? 1 : 2;
@@ -84,7 +87,6 @@ export class View {
     [this.#host, this.#shadow] = overlay("fugitive-panel", lang, STYLE);
     const label = element("span", `${texts.pill}. `, { class: "only-heard" });
     this.#pill.append(this.#lamp, label, this.#peers, this.#share);
-    this.#box.append(this.#header(), this.#body());
     this.#shadow.append(this.#pill, this.#box);
     this.#pill.addEventListener("click", act.open);
     this.#close.addEventListener("click", act.close);
@@ -187,6 +189,8 @@ export class View {
 
   /** Open or not, and then whether a button is left that opens it. */
   show(isOpen, isOffered) {
+    // A button is all that most visitors ever see of it.
+    if (isOpen && !this.#box.hasChildNodes()) this.#box.append(this.#header(), this.#body());
     this.#box.hidden = !isOpen;
     this.#pill.hidden = isOpen || !isOffered;
     if (!isOpen && !isOffered) this.#host.remove();

@@ -1,6 +1,7 @@
 // The way to the panel, which is loaded where it is shown and nowhere else. What it is, is in panel.js.
 
 import { why } from "./consent.js";
+import { idle } from "./idle.js";
 
 const PANEL = "__PANEL__";
 
@@ -21,7 +22,9 @@ export async function offerPanel(settings) {
   if (document.readyState !== "complete") {
     await new Promise((done) => addEventListener("load", done, { once: true }));
   }
-  await new Promise((done) => (globalThis.requestIdleCallback ?? setTimeout)(done));
+  await idle();
+  const { offer } = await panel();
+  await idle();
   // Two things at once would be one too many: it begins as a button while the visitor is asked.
-  (await panel()).offer(why() !== "no consent");
+  offer(why() !== "no consent");
 }
