@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::{
     Time,
     link::SETUP_ROUND_TRIPS,
-    measure::Log,
+    log::Log,
     people::{Gives, Person},
     site::Content,
     workload::Workload,

@@ -15,7 +15,7 @@ use crate::{
     clock::mix,
     people::Gives,
     site::Content,
-    worker::Told,
+    told::Told,
     world::{At, Bridge, Event, Peers, World},
 };
 

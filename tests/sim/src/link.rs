@@ -34,10 +34,10 @@ const CONSENT: Time = 30_000_000;
 
 /// Two ends, the one that dialled first.
 pub struct Link {
-    ends: [At; 2],
+    pub(crate) ends: [At; 2],
     names: [PeerId; 2],
     /// From each end to the other, once open.
-    pipes: Option<[PipeKey; 2]>,
+    pub(crate) pipes: Option<[PipeKey; 2]>,
     /// What each end's pulls are of, so that frames can be told by their pull.
     pulls: [BTreeMap<u32, Content>; 2],
 }
@@ -292,26 +292,6 @@ impl World<'_> {
             let bytes = self.net.unsent(pipe);
             self.tell(at.who, Input::Buffered { peer, bytes });
         }
-    }
-
-    /// The round trip to the nearest peer with an open channel that holds a content, and serves.
-    pub(crate) fn nearest_holder(&self, who: usize, content: Content, group: u32) -> Option<Time> {
-        let bridge = self.visitors[who].bridge.as_ref()?;
-        let ends = bridge.links.values().filter_map(|key| {
-            let link = self.links.get(*key).filter(|link| link.pipes.is_some())?;
-            let side = usize::from(link.ends[0].who != who);
-            Some(link.ends[1 - side].who)
-        });
-        let holds = |other: &usize| {
-            let held = self.visitors[*other].store.get(&content);
-            let holds = |held: &Vec<(u32, u32)>| {
-                held.iter().any(|(from, to)| (*from..*to).contains(&group))
-            };
-            self.gives(*other) == Gives::All && held.is_some_and(holds)
-        };
-        ends.filter(holds)
-            .map(|other| 2 * self.way(who, other))
-            .min()
     }
 
     /// What a channel has buffered.

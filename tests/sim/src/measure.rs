@@ -1,196 +1,18 @@
 //! What happened in a run, added up.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::collections::BTreeMap;
 
-use fugitive_core::engine::{DropReason, FailReason};
 use serde::Serialize;
 
 use crate::{
     Time,
     bound::Bound,
+    log::{Log, Sample},
     people::{Gives, Person},
-    site::{Content, Site},
+    site::Site,
+    stories::{Story, over, stories},
     workload::{Goals, Workload},
-    world::{At, Page},
 };
-
-/// One request that came to its end.
-#[derive(Clone, Debug)]
-pub struct Sample {
-    /// Where.
-    pub at: At,
-    /// Its place on the page.
-    pub number: u32,
-    /// Of what.
-    pub content: Content,
-    /// How many bytes.
-    pub bytes: u64,
-    /// When.
-    pub began: Time,
-    /// Until the first byte.
-    pub first: Time,
-    /// Until the last.
-    pub last: Time,
-    /// Bytes from peers of tier 1 and 2, and from the origin.
-    pub from: [u64; 3],
-    /// What its time went into first.
-    pub story: String,
-    /// The round trip to the nearest peer of ours that held it, if one did.
-    pub near: Option<Time>,
-}
-
-/// A request as it was made, whatever became of it.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// When.
-    pub at: Time,
-    /// Who.
-    pub who: usize,
-    /// What.
-    pub content: Content,
-    /// Which bytes.
-    pub bytes: Range<u64>,
-}
-
-/// One run.
-#[derive(Default)]
-pub struct Log {
-    /// In the order of their ends.
-    pub samples: Vec<Sample>,
-    /// In the order of their times.
-    pub asked: Vec<Asked>,
-    /// Verified by the engine, and not what the site has. Must be 0.
-    pub wrong: u64,
-    /// How many events there were.
-    pub events: u64,
-    /// Of virtual time.
-    pub seconds: f64,
-    /// By visitor, what it sent to peers.
-    pub up: Vec<u64>,
-    signalling: Vec<u32>,
-    /// Came from peers, and from the origin, whether of use or not.
-    came: [u64; 2],
-    /// Of use, from peers of tier 1 and 2 and from the origin.
-    useful: [u64; 3],
-    stocked: i64,
-    held: u64,
-    abandoned: u64,
-    links: [u64; 2],
-    dropped: BTreeMap<String, u64>,
-    failed: BTreeMap<String, u64>,
-    present: i64,
-    peak: i64,
-    startups: Vec<f64>,
-    stalls: u64,
-    stalled: f64,
-    played: u64,
-    /// For charts: second, bytes of use from peers, from the origin.
-    pub timeline: BTreeMap<u64, [u64; 2]>,
-    now: Time,
-}
-
-impl Log {
-    /// Of a run with so many visitors.
-    pub fn new(people: usize) -> Self {
-        Self {
-            up: vec![0; people],
-            signalling: vec![0; people],
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn comes(&mut self, now: Time, first: bool) {
-        self.now = now;
-        self.present += i64::from(first);
-        self.peak = self.peak.max(self.present);
-    }
-
-    pub(crate) fn leaves(&mut self, now: Time, last: bool) {
-        self.now = now;
-        self.present -= i64::from(last);
-    }
-
-    pub(crate) fn page_ends(&mut self, _who: usize, page: &Page) {
-        if let Some(player) = &page.player {
-            self.played += 1;
-            self.startups
-                .extend(player.startup.map(|time| time as f64 / 1e6));
-            self.stalls += u64::from(player.stalls);
-            self.stalled += player.stalled as f64 / 1e6;
-        }
-    }
-
-    pub(crate) fn asked(&mut self, at: Time, who: usize, content: Content, bytes: &Range<u64>) {
-        self.now = at;
-        self.asked.push(Asked {
-            at,
-            who,
-            content,
-            bytes: bytes.clone(),
-        });
-    }
-
-    pub(crate) fn sample(&mut self, sample: Sample) {
-        self.samples.push(sample);
-    }
-
-    pub(crate) fn signalling(&mut self, who: usize) {
-        self.signalling[who] += 1;
-    }
-
-    /// Whether that was what the visitor gives at most.
-    pub(crate) fn uploads(&mut self, who: usize, bytes: u64, cap: u64) -> bool {
-        let before = self.up[who];
-        self.up[who] += bytes;
-        before < cap && self.up[who] >= cap
-    }
-
-    pub(crate) fn peer_sent(&mut self, _to: usize, bytes: u64) {
-        self.came[0] += bytes;
-    }
-
-    pub(crate) fn origin_sent(&mut self, _to: usize, bytes: u64) {
-        self.came[1] += bytes;
-    }
-
-    pub(crate) fn useful(&mut self, _to: usize, bytes: u64, source: usize) {
-        self.useful[source] += bytes;
-        let second = self.now / 1_000_000;
-        self.timeline.entry(second).or_default()[usize::from(source == 2)] += bytes;
-    }
-
-    pub(crate) fn held(&mut self, bytes: u64) {
-        self.held += bytes;
-    }
-
-    pub(crate) fn abandoned(&mut self) {
-        self.abandoned += 1;
-    }
-
-    pub(crate) fn linked(&mut self, well: bool) {
-        self.links[usize::from(!well)] += 1;
-    }
-
-    pub(crate) fn dropped(&mut self, why: DropReason) {
-        *self.dropped.entry(why.to_string()).or_default() += 1;
-    }
-
-    pub(crate) fn failed(&mut self, why: FailReason) {
-        *self.failed.entry(why.to_string()).or_default() += 1;
-    }
-
-    /// A content was fetched ahead (positive), and then shown (negative).
-    pub(crate) fn stocked(&mut self, bytes: i64) {
-        self.stocked += bytes;
-    }
-
-    /// Received twice or thrown away. What was fetched ahead is held, and served to others.
-    fn waste(&self) -> u64 {
-        let came: u64 = self.came.iter().sum();
-        let kept = self.useful.iter().sum::<u64>() + self.stocked.max(0) as u64;
-        came.saturating_sub(kept)
-    }
-}
 
 /// Some quantiles.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -229,57 +51,6 @@ pub struct Both {
     pub peers: Quantiles,
     /// Origin only.
     pub origin: Quantiles,
-}
-
-/// Requests that went alike.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Story {
-    /// Of all requests.
-    pub requests: f64,
-    /// Of all their bytes.
-    pub bytes: f64,
-    /// Of their bytes, the share that peers delivered.
-    pub from_peers: f64,
-    /// The share for which a connected peer that serves held it when it was asked for.
-    pub holder: f64,
-    /// The round trip to the nearest of these, in milliseconds.
-    pub holder_ms: Quantiles,
-    /// To the last byte.
-    pub regret: Quantiles,
-}
-
-fn stories(pairs: &[(&Sample, &Sample)]) -> BTreeMap<String, Story> {
-    let mut told: BTreeMap<&str, Vec<(&Sample, &Sample)>> = BTreeMap::new();
-    for pair in pairs {
-        told.entry(&pair.0.story).or_default().push(*pair);
-    }
-    let bytes = |pairs: &[(&Sample, &Sample)]| pairs.iter().map(|(a, _)| a.bytes).sum::<u64>();
-    let all = bytes(pairs).max(1) as f64;
-    let story = |alike: Vec<(&Sample, &Sample)>| {
-        let peers: u64 = alike.iter().map(|(a, _)| a.from[0] + a.from[1]).sum();
-        let own = bytes(&alike).max(1) as f64;
-        let near: Vec<f64> = alike
-            .iter()
-            .filter_map(|(a, _)| a.near)
-            .map(|way| way as f64 / 1e3)
-            .collect();
-        Story {
-            requests: alike.len() as f64 / pairs.len() as f64,
-            bytes: own / all,
-            from_peers: peers as f64 / own,
-            holder: near.len() as f64 / alike.len() as f64,
-            holder_ms: Quantiles::of(near),
-            regret: Quantiles::of(alike.iter().map(|(a, b)| over(a.last, b.last)).collect()),
-        }
-    };
-    let told = told.into_iter();
-    told.map(|(name, alike)| (name.to_owned(), story(alike)))
-        .collect()
-}
-
-/// How much longer, as a share.
-fn over(with: Time, without: Time) -> f64 {
-    (with as f64 - without as f64).max(0.0) / (without as f64).max(1.0)
 }
 
 /// What is printed as JSON.

@@ -8,7 +8,7 @@ use fugitive_core::{engine::Input, port::WantId};
 use crate::{
     Time,
     site::Content,
-    worker::Told,
+    told::Told,
     world::{At, Event, Peers, World},
 };
 

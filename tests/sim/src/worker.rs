@@ -3,22 +3,17 @@
 
 use std::ops::Range;
 
-use fugitive_core::{
-    content::{GROUP, GROUPS_PER_BLOCK, group_count},
-    engine::{FailReason, Input},
-    manifest::Policy,
-    port::WantId,
-};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-
 use crate::{
     Time,
-    clock::mix,
-    measure::Sample,
-    people::Gives,
+    log::Sample,
     site::Content,
     world::{At, Event, FetchKey, Peers, World},
+};
+use fugitive_core::{
+    content::{GROUP, GROUPS_PER_BLOCK},
+    engine::Input,
+    manifest::Policy,
+    port::WantId,
 };
 
 /// As in `sw/src/flow.rs`: how far peers may be ahead of the page.
@@ -28,34 +23,13 @@ const HEDGE: u64 = 1 << 20;
 /// How often, in one answer, before peers are not asked again.
 const MAX_STRIKES: u32 = 2;
 /// Peers that say nothing for this long are left.
-const STALL: Time = 1_500_000;
-/// What sockets hold between the origin and a page that does not read on.
-const SOCKETS: u64 = 1 << 20;
+pub(crate) const STALL: Time = 1_500_000;
 /// What it costs a request to pass through a worker, as measured in Chromium.
 const WORKER: Time = 2_500;
 
-/// What the bridge says of a want.
-pub enum Told {
-    /// Verified bytes.
-    Bytes {
-        /// Where they belong.
-        offset: u64,
-        /// How many, verified.
-        bytes: u64,
-        /// 1 or 2.
-        tier: u8,
-    },
-    /// Nobody is known to hold it.
-    Unsure,
-    /// That was all.
-    End,
-    /// Nothing more comes, and why.
-    Failed(FailReason),
-}
-
 /// Where the bytes of a request come from at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
+pub(crate) enum From {
     /// The bridge is waited for.
     Nowhere,
     /// Peers, the origin, or both have been asked.
@@ -66,49 +40,33 @@ enum From {
 
 /// A request under way.
 pub struct Request {
-    content: Content,
-    len: u64,
-    end: u64,
+    pub(crate) content: Content,
+    pub(crate) len: u64,
+    pub(crate) end: u64,
     /// The next byte that is lacking.
-    at: u64,
+    pub(crate) at: u64,
     /// How far the page reads for now.
-    limit: u64,
-    began: Time,
-    first: Option<Time>,
-    from: From,
-    want: Option<WantId>,
-    fetch: Option<FetchKey>,
-    asked_at: Time,
-    timer: Option<Time>,
-    strikes: u32,
+    pub(crate) limit: u64,
+    pub(crate) began: Time,
+    pub(crate) first: Option<Time>,
+    pub(crate) from: From,
+    pub(crate) want: Option<WantId>,
+    pub(crate) fetch: Option<FetchKey>,
+    pub(crate) asked_at: Time,
+    pub(crate) timer: Option<Time>,
+    pub(crate) strikes: u32,
     /// From peers of tier 1 and 2, and from the origin.
-    bytes: [u64; 3],
-    start: u64,
+    pub(crate) bytes: [u64; 3],
+    pub(crate) start: u64,
     /// What became of it with peers, for the report.
-    story: String,
-    near: Option<Time>,
+    pub(crate) story: String,
+    pub(crate) near: Option<Time>,
 }
 
 impl Request {
     fn read(&self) -> u64 {
         self.at.min(self.limit)
     }
-}
-
-/// A response of the origin.
-pub struct Fetch {
-    whose: At,
-    request: u32,
-    seed: u64,
-    /// What has arrived, what has been given to the pipe, where it ends.
-    came: u64,
-    given: u64,
-    end: u64,
-    began: Time,
-    /// The origin has begun to answer, perhaps with more than the page reads as yet.
-    answers: bool,
-    head: bool,
-    is_over: bool,
 }
 
 impl World<'_> {
@@ -202,20 +160,25 @@ impl World<'_> {
     }
 
     /// Where a visitor is now.
-    fn looks_at(&self, who: usize) -> At {
+    pub(crate) fn looks_at(&self, who: usize) -> At {
         At {
             who,
             look: self.visitors[who].look,
         }
     }
 
-    fn with<T>(&mut self, at: At, number: u32, what: impl FnOnce(&mut Request) -> T) -> Option<T> {
+    pub(crate) fn with<T>(
+        &mut self,
+        at: At,
+        number: u32,
+        what: impl FnOnce(&mut Request) -> T,
+    ) -> Option<T> {
         let page = self.page(at)?;
         page.requests.get_mut(&number).map(what)
     }
 
     /// The first thing that a request's time went into is what is told of it.
-    fn tells(&mut self, at: At, number: u32, what: &str) {
+    pub(crate) fn tells(&mut self, at: At, number: u32, what: &str) {
         self.with(at, number, |request| {
             if request.story.is_empty() {
                 request.story.push_str(what);
@@ -223,14 +186,14 @@ impl World<'_> {
         });
     }
 
-    fn set_timer(&mut self, at: At, number: u32, wait: Time) {
+    pub(crate) fn set_timer(&mut self, at: At, number: u32, wait: Time) {
         let rings = self.clock.now() + wait.max(1);
         self.with(at, number, |request| request.timer = Some(rings));
         self.clock.at(rings, Event::Timer(at, number));
     }
 
     /// Finds a source for the next byte.
-    fn open(&mut self, at: At, number: u32) {
+    pub(crate) fn open(&mut self, at: At, number: u32) {
         let (now, max_wait) = (self.clock.now(), self.workload.browser.max_wait_ms);
         let patience = self.visitors[at.who].pace.patience(&at_most(max_wait));
         let Some(page) = self.page(at) else { return };
@@ -265,7 +228,7 @@ impl World<'_> {
     }
 
     /// Asks the peers.
-    fn want(&mut self, at: At, number: u32) {
+    pub(crate) fn want(&mut self, at: At, number: u32) {
         let (now, max_wait) = (self.clock.now(), self.workload.browser.max_wait_ms);
         let want = self.visitors[at.who].last_want + 1;
         let Some(page) = self.page(at) else { return };
@@ -300,38 +263,11 @@ impl World<'_> {
     }
 
     /// Asks the origin for what peers are late with.
-    fn hedge(&mut self, at: At, number: u32) {
+    pub(crate) fn hedge(&mut self, at: At, number: u32) {
         let end = self.with(at, number, |r| r.end.min(r.at + HEDGE));
         if let Some(end) = end {
             self.fetch(at, number, end);
         }
-    }
-
-    fn fetch(&mut self, at: At, number: u32, end: u64) {
-        let now = self.clock.now();
-        let Some(start) = self.with(at, number, |request| request.at) else {
-            return;
-        };
-        let whose = mix(at.who as u64, at.look as u64);
-        let seed = mix(mix(self.seed, whose), mix(u64::from(number), start));
-        let fetch = self.fetches.insert(Fetch {
-            whose: at,
-            request: number,
-            seed,
-            came: start,
-            given: start,
-            end,
-            began: now,
-            answers: false,
-            head: false,
-            is_over: false,
-        });
-        self.with(at, number, |request| request.fetch = Some(fetch));
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let think = self.workload.origin.think_ms.draw(&mut rng);
-        let way = self.net.way(self.visitors[at.who].origin);
-        self.clock
-            .after(way + (think * 1e3) as Time, Event::Answers(fetch));
     }
 
     pub(crate) fn timer(&mut self, at: At, number: u32) {
@@ -382,143 +318,7 @@ impl World<'_> {
         }
     }
 
-    /// What is known of peers changed.
-    pub(crate) fn told_peers(&mut self, bridge: At, peers: Peers) {
-        let now = self.clock.now();
-        match self.bridge(bridge) {
-            Some(bridge) => bridge.peers = peers,
-            None => return,
-        }
-        let at = self.looks_at(bridge.who);
-        let Some(page) = self.page(at) else { return };
-        let before = std::mem::replace(&mut page.peers, peers);
-        let first_request = page.first_request;
-        let waiting: Vec<(u32, From, bool)> = page
-            .requests
-            .iter()
-            .map(|(number, r)| (*number, r.from, r.want.is_none()))
-            .collect();
-        if peers == Peers::Here && before != Peers::Here {
-            let pace = &mut self.visitors[at.who].pace;
-            match first_request {
-                Some(first) => pace.peers_came((now - first) as f64 / 1e3),
-                None => pace.peers_are_here(),
-            }
-        }
-        let controlled = now >= self.people[at.who].worker;
-        for (number, from, no_want) in waiting {
-            match (peers, from) {
-                (Peers::Here | Peers::None, From::Nowhere) if first_request.is_some() => {
-                    self.open(at, number);
-                }
-                // Peers who come while the origin is awaited still take part.
-                (Peers::Here, From::Race) if no_want && controlled => self.want(at, number),
-                _ => {}
-            }
-        }
-    }
-
-    /// Whether what the engine gives out as verified is what the site holds.
-    pub(crate) fn check(&mut self, who: usize, want: WantId, offset: u64, bytes: &[u8]) {
-        let Some(page) = self.page(self.looks_at(who)) else {
-            return;
-        };
-        let number = page.wants.get(&want).copied().unwrap_or(u32::MAX);
-        let Some(content) = page.requests.get(&number).map(|request| request.content) else {
-            return;
-        };
-        let held = &self.site.content(content).bytes();
-        let start = offset as usize;
-        if held.get(start..start + bytes.len()) != Some(bytes) {
-            self.log.wrong += bytes.len() as u64;
-        }
-    }
-
-    /// The bridge says something of a want.
-    pub(crate) fn told(&mut self, who: usize, want: WantId, told: Told) {
-        let now = self.clock.now();
-        let at = self.looks_at(who);
-        if self.told_ahead(at, want, &told) {
-            return;
-        }
-        let Some(page) = self.page(at) else { return };
-        let Some(number) = page.wants.get(&want).copied() else {
-            return;
-        };
-        match told {
-            Told::Bytes {
-                offset,
-                bytes,
-                tier,
-            } => {
-                page.bytes_at = Some(now);
-                let Some(request) = page.requests.get_mut(&number) else {
-                    return;
-                };
-                if offset != request.at {
-                    return;
-                }
-                if request.from == From::Race {
-                    if request.story.is_empty() {
-                        request.story.push_str("from peers");
-                    }
-                    request.from = From::Peers;
-                    let ms = (now - request.asked_at) as f64 / 1e3;
-                    self.visitors[at.who].pace.peer_answered(ms);
-                    self.cancel_fetch(at, number);
-                }
-                self.set_timer(at, number, STALL);
-                let source = usize::from(tier.clamp(1, 2)) - 1;
-                self.takes(at, number, bytes, source);
-                self.credit(at, number);
-            }
-            Told::Unsure => {
-                let waits = self.with(at, number, |request| {
-                    request.from == From::Race && request.fetch.is_none()
-                });
-                if waits == Some(true) {
-                    self.tells(at, number, "nobody known to hold it");
-                    self.with(at, number, |request| request.timer = None);
-                    self.hedge(at, number);
-                }
-            }
-            Told::End => {
-                page.wants.remove(&want);
-                self.with(at, number, |request| request.want = None);
-            }
-            Told::Failed(why) => {
-                self.tells(at, number, &why.to_string());
-                let Some(page) = self.page(at) else { return };
-                page.wants.remove(&want);
-                let from = self.with(at, number, |request| {
-                    request.want = None;
-                    (request.from, request.fetch.is_some())
-                });
-                match from {
-                    Some((From::Race, false)) => {
-                        self.with(at, number, |request| request.timer = None);
-                        self.hedge(at, number);
-                    }
-                    Some((From::Peers, _)) => self.peers_left(at, number),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    /// Peers went away or stalled in the middle.
-    fn peers_left(&mut self, at: At, number: u32) {
-        let goes_on = self.with(at, number, |request| {
-            request.strikes += 1;
-            request.from = From::Race;
-            request.timer = None;
-        });
-        if goes_on.is_some() {
-            self.hedge(at, number);
-        }
-    }
-
-    fn cancel_want(&mut self, at: At, number: u32) {
+    pub(crate) fn cancel_want(&mut self, at: At, number: u32) {
         let want = self.with(at, number, |request| request.want.take());
         if let Some(want) = want.flatten() {
             if let Some(page) = self.page(at) {
@@ -528,115 +328,8 @@ impl World<'_> {
         }
     }
 
-    fn cancel_fetch(&mut self, at: At, number: u32) {
-        let fetch = self.with(at, number, |request| request.fetch.take());
-        if let Some(key) = fetch.flatten()
-            && let Some(fetch) = self.fetches.get_mut(key)
-        {
-            fetch.is_over = true;
-            let way = self.net.way(self.visitors[at.who].origin);
-            self.clock.after(way, Event::Aborted(key));
-        }
-    }
-
-    pub(crate) fn origin_answers(&mut self, key: FetchKey) {
-        if let Some(fetch) = self.fetches.get_mut(key) {
-            fetch.answers = true;
-        }
-        self.give(key);
-    }
-
-    /// Lets the origin send as far as the page reads.
-    fn give(&mut self, key: FetchKey) {
-        let Some(fetch) = self.fetches.get(key) else {
-            return;
-        };
-        let (whose, number, given) = (fetch.whose, fetch.request, fetch.given);
-        let limit = self.with(whose, number, |request| request.limit + SOCKETS);
-        let Some(fetch) = self.fetches.get_mut(key) else {
-            return;
-        };
-        let to = limit.unwrap_or(0).min(fetch.end);
-        if to > given && !fetch.is_over {
-            fetch.given = to;
-            let (seed, pipe) = (fetch.seed, self.visitors[whose.who].origin);
-            self.net
-                .send_body(pipe, to - given, key, seed, &mut self.clock);
-        }
-    }
-
-    pub(crate) fn origin_aborts(&mut self, key: FetchKey) {
-        if let Some(fetch) = self.fetches.remove(key) {
-            let pipe = self.visitors[fetch.whose.who].origin;
-            self.net.stop_body(pipe, key);
-        }
-    }
-
-    /// Bytes of the origin came.
-    pub(crate) fn body_came(&mut self, key: FetchKey, bytes: u64) {
-        let now = self.clock.now();
-        let Some(fetch) = self.fetches.get_mut(key) else {
-            return;
-        };
-        let (at, number) = (fetch.whose, fetch.request);
-        let (offset, began) = (fetch.came, fetch.began);
-        fetch.came += bytes;
-        let is_first = !std::mem::replace(&mut fetch.head, true);
-        let is_over = fetch.is_over;
-        let is_last = fetch.came >= fetch.end;
-        self.log.origin_sent(at.who, bytes);
-        if is_last {
-            self.fetches.remove(key);
-        }
-        if is_over {
-            return;
-        }
-        if is_first {
-            let ms = (now - began) as f64 / 1e3;
-            self.visitors[at.who].pace.origin_answered(ms);
-            self.learn(at.who, ms);
-            self.cancel_want(at, number);
-            self.with(at, number, |request| {
-                request.from = From::Origin;
-                request.timer = None;
-            });
-        }
-        let next = self.with(at, number, |request| {
-            if is_last {
-                request.fetch = None;
-            }
-            request.at
-        });
-        if next == Some(offset) {
-            self.takes(at, number, bytes, 2);
-            let goes_on = self.with(at, number, |request| request.at < request.end);
-            if is_last && goes_on == Some(true) {
-                self.open(at, number);
-            }
-        }
-    }
-
-    /// The worker learns how quick the origin is, and tells the bridge.
-    fn learn(&mut self, who: usize, ms: f64) {
-        let before = self.visitors[who].learnt.unwrap_or(ms);
-        self.visitors[who].learnt = Some(before + (ms - before) / 8.0);
-        if self.together {
-            self.tell_origin(who);
-        }
-    }
-
-    pub(crate) fn tell_origin(&mut self, who: usize) {
-        if let Some(first_byte) = self.visitors[who].learnt {
-            let origin = Input::Origin {
-                first_byte: first_byte as u32,
-                rate: (self.people[who].down * 8e5) as u64,
-            };
-            self.tell(who, origin);
-        }
-    }
-
     /// The next bytes of a request are there.
-    fn takes(&mut self, at: At, number: u32, bytes: u64, source: usize) {
+    pub(crate) fn takes(&mut self, at: At, number: u32, bytes: u64, source: usize) {
         let now = self.clock.now();
         let Some((content, len, from, to, end)) = self.with(at, number, |request| {
             request.first.get_or_insert(now);
@@ -741,52 +434,13 @@ impl World<'_> {
         }
     }
 
-    fn credit(&mut self, at: At, number: u32) {
+    pub(crate) fn credit(&mut self, at: At, number: u32) {
         let credit = self.with(at, number, |request| {
             (request.want, request.read() + AHEAD, request.end)
         });
         if let Some((Some(want), to, end)) = credit {
             let to = to.min(end);
             self.tell(at.who, Input::Credit { want, to });
-        }
-    }
-
-    /// A content came whole and ahead of its time.
-    pub(crate) fn stock(&mut self, at: At, content: Content, len: u64, tier: usize) {
-        if !self.visitors[at.who].store.contains_key(&content) {
-            self.visitors[at.who].stocked.insert(content, tier);
-            self.log.stocked(len as i64);
-        }
-        self.store(at, content, len, 0..len);
-    }
-
-    /// What is held now, and may be served from now on.
-    fn store(&mut self, at: At, content: Content, len: u64, bytes: Range<u64>) {
-        let groups = (bytes.start / GROUP) as u32..if bytes.end == len {
-            group_count(len)
-        } else {
-            (bytes.end / GROUP) as u32
-        };
-        if groups.is_empty() {
-            return;
-        }
-        let runs = self.visitors[at.who].store.entry(content).or_default();
-        runs.push((groups.start, groups.end));
-        merge(runs);
-        // What comes before the worker is in control it adopts later.
-        if self.together && self.clock.now() >= self.people[at.who].worker {
-            self.tell_stored(at.who, content);
-        }
-    }
-
-    /// The worker takes control of a page that loaded before: what is there is kept.
-    pub(crate) fn adopt(&mut self, at: At) {
-        if self.gives(at.who) == Gives::Free {
-            return;
-        }
-        let held: Vec<Content> = self.visitors[at.who].store.keys().copied().collect();
-        for content in held {
-            self.tell_stored(at.who, content);
         }
     }
 
@@ -803,35 +457,10 @@ impl World<'_> {
     }
 }
 
-/// Sorts runs and joins those that touch.
-fn merge(runs: &mut Vec<(u32, u32)>) {
-    runs.sort_unstable();
-    let mut merged: Vec<(u32, u32)> = Vec::with_capacity(runs.len());
-    for &(start, end) in runs.iter() {
-        match merged.last_mut() {
-            Some(last) if last.1 >= start => last.1 = last.1.max(end),
-            _ => merged.push((start, end)),
-        }
-    }
-    *runs = merged;
-}
-
 /// The site's word on waiting.
 fn at_most(max_wait_ms: u32) -> Policy {
     Policy {
         max_wait_ms,
         ..Policy::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_that_touch_are_one() {
-        let mut runs = vec![(8, 9), (0, 4), (4, 6), (5, 7)];
-        merge(&mut runs);
-        assert_eq!(runs, [(0, 7), (8, 9)]);
     }
 }

@@ -16,14 +16,16 @@ use crate::{
     Time,
     clock::{Clock, mix},
     link::{Link, LinkKey},
-    measure::Log,
+    log::Log,
     net::{Net, NetEvent, Note, PipeKey},
+    origin::Fetch,
     people::{Gives, Person},
     player::Player,
     prefetch::Ahead,
     signal::Server,
     site::{Content, Site},
-    worker::{Fetch, Request, Told},
+    told::Told,
+    worker::Request,
     workload::Workload,
 };
 

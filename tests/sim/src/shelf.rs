@@ -1,0 +1,98 @@
+//! What visitors hold, and who of those connected to one holds something.
+
+use std::ops::Range;
+
+use fugitive_core::content::{GROUP, group_count};
+
+use crate::{
+    Time,
+    people::Gives,
+    site::Content,
+    world::{At, World},
+};
+
+impl World<'_> {
+    /// A content came whole and ahead of its time.
+    pub(crate) fn stock(&mut self, at: At, content: Content, len: u64, tier: usize) {
+        if !self.visitors[at.who].store.contains_key(&content) {
+            self.visitors[at.who].stocked.insert(content, tier);
+            self.log.stocked(len as i64);
+        }
+        self.store(at, content, len, 0..len);
+    }
+
+    /// What is held now, and may be served from now on.
+    pub(crate) fn store(&mut self, at: At, content: Content, len: u64, bytes: Range<u64>) {
+        let groups = (bytes.start / GROUP) as u32..if bytes.end == len {
+            group_count(len)
+        } else {
+            (bytes.end / GROUP) as u32
+        };
+        if groups.is_empty() {
+            return;
+        }
+        let runs = self.visitors[at.who].store.entry(content).or_default();
+        runs.push((groups.start, groups.end));
+        merge(runs);
+        // What comes before the worker is in control it adopts later.
+        if self.together && self.clock.now() >= self.people[at.who].worker {
+            self.tell_stored(at.who, content);
+        }
+    }
+
+    /// The worker takes control of a page that loaded before: what is there is kept.
+    pub(crate) fn adopt(&mut self, at: At) {
+        if self.gives(at.who) == Gives::Free {
+            return;
+        }
+        let held: Vec<Content> = self.visitors[at.who].store.keys().copied().collect();
+        for content in held {
+            self.tell_stored(at.who, content);
+        }
+    }
+
+    /// The round trip to the nearest peer with an open channel that holds a content, and serves.
+    pub(crate) fn nearest_holder(&self, who: usize, content: Content, group: u32) -> Option<Time> {
+        let bridge = self.visitors[who].bridge.as_ref()?;
+        let ends = bridge.links.values().filter_map(|key| {
+            let link = self.links.get(*key).filter(|link| link.pipes.is_some())?;
+            let side = usize::from(link.ends[0].who != who);
+            Some(link.ends[1 - side].who)
+        });
+        let holds = |other: &usize| {
+            let held = self.visitors[*other].store.get(&content);
+            let holds = |held: &Vec<(u32, u32)>| {
+                held.iter().any(|(from, to)| (*from..*to).contains(&group))
+            };
+            self.gives(*other) == Gives::All && held.is_some_and(holds)
+        };
+        ends.filter(holds)
+            .map(|other| 2 * self.way(who, other))
+            .min()
+    }
+}
+
+/// Sorts runs and joins those that touch.
+fn merge(runs: &mut Vec<(u32, u32)>) {
+    runs.sort_unstable();
+    let mut merged: Vec<(u32, u32)> = Vec::with_capacity(runs.len());
+    for &(start, end) in runs.iter() {
+        match merged.last_mut() {
+            Some(last) if last.1 >= start => last.1 = last.1.max(end),
+            _ => merged.push((start, end)),
+        }
+    }
+    *runs = merged;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_touch_are_one() {
+        let mut runs = vec![(8, 9), (0, 4), (4, 6), (5, 7)];
+        merge(&mut runs);
+        assert_eq!(runs, [(0, 7), (8, 9)]);
+    }
+}

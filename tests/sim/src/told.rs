@@ -1,0 +1,165 @@
+//! What the bridge tells the worker, and what that makes of its requests.
+
+use fugitive_core::{engine::FailReason, port::WantId};
+
+use crate::{
+    worker::{From, STALL},
+    world::{At, Peers, World},
+};
+
+/// What the bridge says of a want.
+pub enum Told {
+    /// Verified bytes.
+    Bytes {
+        /// Where they belong.
+        offset: u64,
+        /// How many, verified.
+        bytes: u64,
+        /// 1 or 2.
+        tier: u8,
+    },
+    /// Nobody is known to hold it.
+    Unsure,
+    /// That was all.
+    End,
+    /// Nothing more comes, and why.
+    Failed(FailReason),
+}
+
+impl World<'_> {
+    /// What is known of peers changed.
+    pub(crate) fn told_peers(&mut self, bridge: At, peers: Peers) {
+        let now = self.clock.now();
+        match self.bridge(bridge) {
+            Some(bridge) => bridge.peers = peers,
+            None => return,
+        }
+        let at = self.looks_at(bridge.who);
+        let Some(page) = self.page(at) else { return };
+        let before = std::mem::replace(&mut page.peers, peers);
+        let first_request = page.first_request;
+        let waiting: Vec<(u32, From, bool)> = page
+            .requests
+            .iter()
+            .map(|(number, r)| (*number, r.from, r.want.is_none()))
+            .collect();
+        if peers == Peers::Here && before != Peers::Here {
+            let pace = &mut self.visitors[at.who].pace;
+            match first_request {
+                Some(first) => pace.peers_came((now - first) as f64 / 1e3),
+                None => pace.peers_are_here(),
+            }
+        }
+        let controlled = now >= self.people[at.who].worker;
+        for (number, from, no_want) in waiting {
+            match (peers, from) {
+                (Peers::Here | Peers::None, From::Nowhere) if first_request.is_some() => {
+                    self.open(at, number);
+                }
+                // Peers who come while the origin is awaited still take part.
+                (Peers::Here, From::Race) if no_want && controlled => self.want(at, number),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether what the engine gives out as verified is what the site holds.
+    pub(crate) fn check(&mut self, who: usize, want: WantId, offset: u64, bytes: &[u8]) {
+        let Some(page) = self.page(self.looks_at(who)) else {
+            return;
+        };
+        let number = page.wants.get(&want).copied().unwrap_or(u32::MAX);
+        let Some(content) = page.requests.get(&number).map(|request| request.content) else {
+            return;
+        };
+        let held = &self.site.content(content).bytes();
+        let start = offset as usize;
+        if held.get(start..start + bytes.len()) != Some(bytes) {
+            self.log.wrong += bytes.len() as u64;
+        }
+    }
+
+    /// The bridge says something of a want.
+    pub(crate) fn told(&mut self, who: usize, want: WantId, told: Told) {
+        let now = self.clock.now();
+        let at = self.looks_at(who);
+        if self.told_ahead(at, want, &told) {
+            return;
+        }
+        let Some(page) = self.page(at) else { return };
+        let Some(number) = page.wants.get(&want).copied() else {
+            return;
+        };
+        match told {
+            Told::Bytes {
+                offset,
+                bytes,
+                tier,
+            } => {
+                page.bytes_at = Some(now);
+                let Some(request) = page.requests.get_mut(&number) else {
+                    return;
+                };
+                if offset != request.at {
+                    return;
+                }
+                if request.from == From::Race {
+                    if request.story.is_empty() {
+                        request.story.push_str("from peers");
+                    }
+                    request.from = From::Peers;
+                    let ms = (now - request.asked_at) as f64 / 1e3;
+                    self.visitors[at.who].pace.peer_answered(ms);
+                    self.cancel_fetch(at, number);
+                }
+                self.set_timer(at, number, STALL);
+                let source = usize::from(tier.clamp(1, 2)) - 1;
+                self.takes(at, number, bytes, source);
+                self.credit(at, number);
+            }
+            Told::Unsure => {
+                let waits = self.with(at, number, |request| {
+                    request.from == From::Race && request.fetch.is_none()
+                });
+                if waits == Some(true) {
+                    self.tells(at, number, "nobody known to hold it");
+                    self.with(at, number, |request| request.timer = None);
+                    self.hedge(at, number);
+                }
+            }
+            Told::End => {
+                page.wants.remove(&want);
+                self.with(at, number, |request| request.want = None);
+            }
+            Told::Failed(why) => {
+                self.tells(at, number, &why.to_string());
+                let Some(page) = self.page(at) else { return };
+                page.wants.remove(&want);
+                let from = self.with(at, number, |request| {
+                    request.want = None;
+                    (request.from, request.fetch.is_some())
+                });
+                match from {
+                    Some((From::Race, false)) => {
+                        self.with(at, number, |request| request.timer = None);
+                        self.hedge(at, number);
+                    }
+                    Some((From::Peers, _)) => self.peers_left(at, number),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Peers went away or stalled in the middle.
+    pub(crate) fn peers_left(&mut self, at: At, number: u32) {
+        let goes_on = self.with(at, number, |request| {
+            request.strikes += 1;
+            request.from = From::Race;
+            request.timer = None;
+        });
+        if goes_on.is_some() {
+            self.hedge(at, number);
+        }
+    }
+}
