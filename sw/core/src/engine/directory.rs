@@ -5,10 +5,7 @@
 //! says is worth an entry; only what is served is told of, since an entry tells the server what this
 //! browser holds.
 
-use super::{
-    Engine, Output, PeerId,
-    asking::{Known, Want},
-};
+use super::{Engine, Output, PeerId, answers::Known, asking::Want};
 use crate::content::ContentId;
 
 /// Entries are good for a quarter of an hour; they are renewed this long after, in milliseconds.

@@ -12,15 +12,18 @@
 //! the other side. Nothing that a peer sent leaves the engine before [`crate::tree::verify`] said
 //! yes, and who sends something that fails is dropped and not taken again.
 
+mod answers;
 mod asking;
 mod beyond;
 mod directory;
 mod events;
 mod filter;
 mod holdings;
+mod introductions;
 mod peers;
 mod pulling;
 mod pulse;
+mod relieving;
 mod runs;
 mod serving;
 mod shortage;
@@ -34,11 +37,12 @@ use crate::{
     wire::{self, Incoming, Message},
 };
 use asking::{For, Want};
-use beyond::{Errand, Found, Seeks, Via};
+use beyond::{Errand, Found, Seeks};
 use directory::Directory;
 pub use events::{Config, DropReason, FailReason, Input, Output, PeerId, Read, Totals};
 use filter::Context;
 use holdings::Holdings;
+use introductions::Via;
 use peers::{Lost, Peer};
 use pulse::Origin;
 pub use serving::LOW_WATER;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     DropReason, Engine, Output, PeerId,
-    asking::Answers,
+    answers::Answers,
     directory::Directory,
     filter::Filter,
     holdings::Watch,
@@ -108,7 +108,7 @@ impl Peer {
             surveys: Vec::new(),
             pulse: Pulse::new(now),
             errands: super::beyond::errands(now),
-            relays: super::beyond::relays(now),
+            relays: super::introductions::relays(now),
         }
     }
 

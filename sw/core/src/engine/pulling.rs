@@ -3,9 +3,11 @@
 use std::{collections::VecDeque, ops::Range};
 
 use super::{
-    DropReason, Engine, FailReason, Output, PeerId,
-    asking::{For, Known, Want},
+    DropReason, Engine, Output, PeerId,
+    answers::Known,
+    asking::{For, Want},
     peers::{Peer, Stage},
+    relieving::LOOK_EVERY,
     runs,
 };
 use crate::{
@@ -27,14 +29,6 @@ const PULL_TIME: f64 = 1_000.0;
 const MAX_STOPPED: usize = 512;
 /// Groups after the next byte that are pulled in order; behind them the rarest come first.
 const URGENT: u32 = 64;
-/// How often it is looked for peers who are slow with the last of a want, in milliseconds.
-const LOOK_EVERY: u64 = 100;
-
-/// Peers who are behind the page for this long, in milliseconds, and slower than this share of the
-/// network's rate, are given up for a while.
-const BEHIND_FOR: u64 = 3_000;
-const BEHIND: f64 = 0.5;
-
 /// Groups that are on their way.
 pub(super) struct Pull {
     pub number: u32,
@@ -42,11 +36,11 @@ pub(super) struct Pull {
     id: ContentId,
     len: u64,
     /// What has not come yet; frames come in order.
-    left: Range<u32>,
-    late_at: u64,
+    pub left: Range<u32>,
+    pub late_at: u64,
     tier: u8,
     /// Somebody else was asked for it too.
-    doubled: bool,
+    pub doubled: bool,
 }
 
 impl Peer {
@@ -55,7 +49,7 @@ impl Peer {
         self.pulls.iter().map(|pull| pull.left.len() as u64).sum()
     }
 
-    fn patience(&self) -> u64 {
+    pub(super) fn patience(&self) -> u64 {
         if !self.pulse.is_measured() {
             return PULL_TIMEOUT;
         }
@@ -65,12 +59,12 @@ impl Peer {
     }
 
     /// When it would have sent these groups too, in milliseconds from now.
-    fn finish(&self, groups: u64) -> f64 {
+    pub(super) fn finish(&self, groups: u64) -> f64 {
         self.pulse.finish((self.on_way() + groups) * GROUP, 1.0)
     }
 
     /// Pulls that are over are remembered, because their groups may still come.
-    fn stop(&mut self, at: usize) -> Pull {
+    pub(super) fn stop(&mut self, at: usize) -> Pull {
         let pull = self.pulls.remove(at);
         remember(&mut self.stopped, pull.number);
         pull
@@ -117,7 +111,7 @@ impl Engine {
         true
     }
 
-    fn pull(&mut self, at: usize, number: WantId, run: Range<u32>, tier: u8) {
+    pub(super) fn pull(&mut self, at: usize, number: WantId, run: Range<u32>, tier: u8) {
         let (now, pull) = (self.now, self.number());
         let Some(want) = self.wanted(number) else {
             return;
@@ -192,7 +186,7 @@ impl Engine {
 
     /// The peer that is expected to send this group first, up to where it holds what follows, and
     /// its tier; none if that one has no room now.
-    fn choose_peer(&self, want: &Want, group: u32) -> Option<(usize, u32, u8)> {
+    pub(super) fn choose_peer(&self, want: &Want, group: u32) -> Option<(usize, u32, u8)> {
         let now = self.now;
         // Wants share a peer's window, so that the first byte of a new one does not wait for the
         // last of an old one.
@@ -494,105 +488,6 @@ impl Engine {
         for want in looks {
             self.relieve(want);
         }
-    }
-
-    /// When nothing of a want is left to assign, the peer that is slowest with what it owes loses it
-    /// to one that would have it sooner; and at any time who is slow with the very next bytes: at once what it has not begun to send, and what it may be
-    /// sending to whichever is first.
-    fn relieve(&mut self, number: WantId) {
-        let now = self.now;
-        let Some(want) = self.wanted(number) else {
-            return;
-        };
-        want.look_at = now + LOOK_EVERY;
-        if want.at >= want.credit.min(want.bytes.end) {
-            want.level = (now, want.at);
-        }
-        if self.is_behind(number) {
-            return self.fail(number, FailReason::Slower);
-        }
-        let Some(want) = self.wanted(number) else {
-            return;
-        };
-        // While there is more to assign, only what holds back everything behind it is looked at.
-        let head = (want.at / GROUP) as u32;
-        let only_head = want.next_open().is_some();
-        let mut slowest: Option<(f64, usize, usize)> = None;
-        let mut is_owed = false;
-        for (at, peer) in self.peers.iter().enumerate() {
-            let mut before = 0;
-            for (nth, pull) in peer.pulls.iter().enumerate() {
-                before += pull.left.len() as u64;
-                if pull.want != number {
-                    continue;
-                }
-                is_owed = true;
-                if only_head && !pull.left.contains(&head) {
-                    continue;
-                }
-                let waited = (now + peer.patience()).saturating_sub(pull.late_at) as f64;
-                let left = peer.pulse.finish(before * GROUP, 0.0);
-                // Silence is no sign of soon being done.
-                let left = left.max(waited - peer.pulse.rto());
-                if !pull.doubled && slowest.is_none_or(|(most, ..)| left > most) {
-                    slowest = Some((left, at, nth));
-                }
-            }
-        }
-        if !is_owed {
-            // Nothing is on its way: the next pull sets it again.
-            if let Some(want) = self.wanted(number) {
-                want.look_at = u64::MAX;
-            }
-            return;
-        }
-        let Some((left, at, nth)) = slowest else {
-            return;
-        };
-        let (Some(want), Some(pull)) = (
-            self.wants.iter().find(|want| want.number == number),
-            self.peers.get(at).and_then(|peer| peer.pulls.get(nth)),
-        ) else {
-            return;
-        };
-        let run = pull.left.clone();
-        let Some((thief, held_to, tier)) = self.choose_peer(want, run.start) else {
-            return;
-        };
-        let sooner = self.peers[thief].finish(run.len() as u64);
-        if thief == at || held_to < run.end || sooner * 1.5 + 50.0 > left {
-            return;
-        }
-        if nth > 0 {
-            let pull = self.peers[at].stop(nth).number;
-            let id = self.peers[at].id.clone();
-            self.send(&id, &Message::Stop { pull });
-            self.pull(thief, number, run, tier);
-            return;
-        }
-        self.peers[at].pulls[nth].doubled = true;
-        self.pull(thief, number, run, tier);
-        if let Some(pull) = self.peers[thief].pulls.last_mut() {
-            pull.doubled = true;
-        }
-        if let Some(want) = self.wanted(number) {
-            want.doubled = true;
-        }
-    }
-
-    /// Whether peers are so slow with a large want, and for so long, that the page had it sooner from
-    /// the network. Who keeps level with a page that reads as it plays is fast enough.
-    fn is_behind(&self, number: WantId) -> bool {
-        let want = self.wants.iter().find(|want| want.number == number);
-        let Some((want, origin)) = want.zip(self.origin) else {
-            return false;
-        };
-        let (since, from) = want.level;
-        let took = self.now.saturating_sub(since);
-        want.whose == For::Us
-            && !want.is_small()
-            && took >= BEHIND_FOR
-            && (want.at - from) as f64 / (took as f64) < BEHIND * origin.rate
     }
 
     pub(super) fn pulling_due(&self) -> u64 {

@@ -6,7 +6,8 @@
 
 use super::{
     DropReason, Engine, Output, PeerId,
-    asking::{For, Known},
+    answers::Known,
+    asking::For,
     holdings::Held,
     peers::{Peer, Stage},
 };

@@ -7,7 +7,7 @@
 
 use super::{
     Engine, PeerId,
-    asking::{Known, Say},
+    answers::{Known, Say},
     holdings::Held,
     peers::Stage,
 };
