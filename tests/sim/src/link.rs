@@ -140,7 +140,7 @@ impl World<'_> {
     }
 
     /// Whether two NATs let each other through; the same two always or never.
-    fn connects(&self, a: usize, b: usize) -> bool {
+    pub(crate) fn connects(&self, a: usize, b: usize) -> bool {
         let nat = |who: usize| self.people[who].nat;
         let chance = self.workload.nats[nat(a)].connects[nat(b)];
         let pair = mix(a.min(b) as u64, a.max(b) as u64);

@@ -33,6 +33,8 @@ pub struct Sample {
     pub story: String,
     /// The round trip to the nearest peer of ours that held it, if one did.
     pub near: Option<Time>,
+    /// Somebody who was there, served and could be connected to held it.
+    pub somebody: bool,
 }
 
 /// A request as it was made, whatever became of it.

@@ -34,6 +34,7 @@ impl World<'_> {
         let runs = self.visitors[at.who].store.entry(content).or_default();
         runs.push((groups.start, groups.end));
         merge(runs);
+        self.holders.entry(content).or_default().insert(at.who);
         // What comes before the worker is in control it adopts later.
         if self.together && self.clock.now() >= self.people[at.who].worker {
             self.tell_stored(at.who, content);
@@ -51,6 +52,33 @@ impl World<'_> {
         }
     }
 
+    /// A visit is over, and what it held is of no use to anybody.
+    pub(crate) fn clear(&mut self, who: usize) {
+        for content in std::mem::take(&mut self.visitors[who].store).into_keys() {
+            if let Some(holders) = self.holders.get_mut(&content) {
+                holders.remove(&who);
+            }
+        }
+    }
+
+    fn serves(&self, who: usize, content: Content, group: u32) -> bool {
+        let held = self.visitors[who].store.get(&content);
+        let holds =
+            |held: &Vec<(u32, u32)>| held.iter().any(|(from, to)| (*from..*to).contains(&group));
+        self.gives(who) == Gives::All && held.is_some_and(holds)
+    }
+
+    /// Whether anybody who is there and serves holds this group and can be connected to.
+    pub(crate) fn somebody_holds(&self, who: usize, content: Content, group: u32) -> bool {
+        let mut holders = self.holders.get(&content).into_iter().flatten();
+        holders.any(|other| {
+            *other != who
+                && self.visitors[*other].bridge.is_some()
+                && self.serves(*other, content, group)
+                && self.connects(who, *other)
+        })
+    }
+
     /// The round trip to the nearest peer with an open channel that holds a content, and serves.
     pub(crate) fn nearest_holder(&self, who: usize, content: Content, group: u32) -> Option<Time> {
         let bridge = self.visitors[who].bridge.as_ref()?;
@@ -59,14 +87,7 @@ impl World<'_> {
             let side = usize::from(link.ends[0].who != who);
             Some(link.ends[1 - side].who)
         });
-        let holds = |other: &usize| {
-            let held = self.visitors[*other].store.get(&content);
-            let holds = |held: &Vec<(u32, u32)>| {
-                held.iter().any(|(from, to)| (*from..*to).contains(&group))
-            };
-            self.gives(*other) == Gives::All && held.is_some_and(holds)
-        };
-        ends.filter(holds)
+        ends.filter(|other| self.serves(*other, content, group))
             .map(|other| 2 * self.way(who, other))
             .min()
     }

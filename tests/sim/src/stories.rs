@@ -17,6 +17,9 @@ pub struct Story {
     pub from_peers: f64,
     /// The share for which a connected peer that serves held it when it was asked for.
     pub holder: f64,
+    /// The share of all bytes that came from the origin instead: while nobody who could be connected
+    /// to held them, while nobody who was connected did, and while somebody who was did.
+    pub lost: [f64; 3],
     /// The round trip to the nearest of these, in milliseconds.
     pub holder_ms: Quantiles,
     /// To the last byte.
@@ -33,6 +36,11 @@ pub(crate) fn stories(pairs: &[(&Sample, &Sample)]) -> BTreeMap<String, Story> {
     let story = |alike: Vec<(&Sample, &Sample)>| {
         let peers: u64 = alike.iter().map(|(a, _)| a.from[0] + a.from[1]).sum();
         let own = bytes(&alike).max(1) as f64;
+        let mut lost = [0.0; 3];
+        for (with, _) in &alike {
+            let why = usize::from(with.somebody) + usize::from(with.near.is_some());
+            lost[why] += with.from[2] as f64 / all;
+        }
         let near: Vec<f64> = alike
             .iter()
             .filter_map(|(a, _)| a.near)
@@ -42,6 +50,7 @@ pub(crate) fn stories(pairs: &[(&Sample, &Sample)]) -> BTreeMap<String, Story> {
             requests: alike.len() as f64 / pairs.len() as f64,
             bytes: own / all,
             from_peers: peers as f64 / own,
+            lost,
             holder: near.len() as f64 / alike.len() as f64,
             holder_ms: Quantiles::of(near),
             regret: Quantiles::of(alike.iter().map(|(a, b)| over(a.last, b.last)).collect()),

@@ -61,6 +61,7 @@ pub struct Request {
     /// What became of it with peers, for the report.
     pub(crate) story: String,
     pub(crate) near: Option<Time>,
+    pub(crate) somebody: bool,
 }
 
 impl Request {
@@ -117,6 +118,7 @@ impl World<'_> {
                     from,
                     story: "fetched ahead".into(),
                     near: None,
+                    somebody: true,
                 });
             }
             if let Some(player) = self.page(at).and_then(|page| page.player.as_mut()) {
@@ -126,6 +128,7 @@ impl World<'_> {
         }
         let is_video = page.player.is_some();
         let near = self.nearest_holder(at.who, content, run.start);
+        let somebody = near.is_some() || self.somebody_holds(at.who, content, run.start);
         let Some(page) = self.page(at) else { return };
         page.requests.insert(
             number,
@@ -147,6 +150,7 @@ impl World<'_> {
                 start: bytes.start,
                 story: String::new(),
                 near,
+                somebody,
             },
         );
         self.log.asked(self.clock.now(), at.who, content, &bytes);
@@ -377,6 +381,7 @@ impl World<'_> {
                 from: request.bytes,
                 story: request.story,
                 near: request.near,
+                somebody: request.somebody,
             });
             let waits = self.page(at).is_some_and(|page| !page.requests.is_empty());
             if !waits {

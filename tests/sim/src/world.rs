@@ -214,6 +214,8 @@ pub struct World<'a> {
     pub(crate) pipes: HashMap<PipeKey, (LinkKey, usize)>,
     pub(crate) fetches: SlotMap<FetchKey, Fetch>,
     pub(crate) server: Server,
+    /// Who holds anything of a content.
+    pub(crate) holders: BTreeMap<Content, BTreeSet<usize>>,
     /// Who is called what; only ever looked up.
     pub(crate) names: HashMap<PeerId, usize>,
     pub(crate) log: Log,
@@ -275,6 +277,7 @@ impl<'a> World<'a> {
             pipes: HashMap::new(),
             fetches: SlotMap::with_key(),
             server: Server::new(seed),
+            holders: BTreeMap::new(),
             names: HashMap::new(),
             log: Log::new(people.len()),
             left: people.len(),
@@ -437,7 +440,7 @@ impl<'a> World<'a> {
         }
         if is_last {
             self.left -= 1;
-            self.visitors[at.who].store.clear();
+            self.clear(at.who);
             self.net.close(self.visitors[at.who].origin);
         } else {
             let next = At {
