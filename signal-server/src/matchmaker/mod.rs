@@ -44,6 +44,10 @@ pub const MOST_OFFERED: usize = 16;
 const MOST_LINKS: usize = 256;
 /// Peers that one peer may have banned; those it banned first are forgotten.
 const MOST_BANS: usize = 64;
+/// Peers that one peer could not connect to and that are kept apart from it; the oldest are forgotten.
+const MOST_UNREACHABLE: usize = 64;
+/// For how long, in milliseconds: whoever was behind the wrong NAT may be on another network by then.
+const UNREACHABLE: u64 = 600_000;
 /// The longest path of a page, in bytes.
 const LONGEST_PAGE: usize = 2048;
 /// Pages on which a peer was before, and is still found by those who are there now: it holds what they
@@ -159,6 +163,7 @@ struct Peer {
     place: Place,
     coordinate: Coordinate,
     bans: VecDeque<Id>,
+    unreachable: VecDeque<(Id, u64)>,
     held: Vec<ContentId>,
 }
 
@@ -203,6 +208,7 @@ struct Former {
     pages: VecDeque<(Arc<str>, Page)>,
     links: Vec<Id>,
     bans: VecDeque<Id>,
+    unreachable: VecDeque<(Id, u64)>,
     coordinate: Coordinate,
     until: u64,
 }
@@ -371,8 +377,8 @@ impl Matchmaker {
                     send(to, ToClient::Signal { from, signal }, out);
                 }
             }
-            ToServer::Up { peer } => self.channel(id, &peer, State::Up),
-            ToServer::Down { peer } => self.channel(id, &peer, State::Idle),
+            ToServer::Up { peer } => self.channel(id, &peer, State::Up, now),
+            ToServer::Down { peer } => self.channel(id, &peer, State::Idle, now),
             ToServer::Ban { peer } => {
                 if let Ok(other) = peer.parse() {
                     self.ban(id, other);
@@ -510,6 +516,7 @@ impl Matchmaker {
                     let peer = Peer {
                         pages: former.pages,
                         bans: former.bans,
+                        unreachable: former.unreachable,
                         coordinate: former.coordinate,
                         ..Peer::new(conn, &origin, place)
                     };
@@ -639,6 +646,7 @@ impl Matchmaker {
                 pages: peer.pages,
                 links: peer.links.into_keys().collect(),
                 bans: peer.bans,
+                unreachable: peer.unreachable,
                 coordinate: peer.coordinate,
                 until: now + REMEMBERED,
             };
@@ -691,6 +699,7 @@ impl Peer {
             place,
             coordinate: Coordinate::default(),
             bans: VecDeque::new(),
+            unreachable: VecDeque::new(),
             held: Vec::new(),
         }
     }

@@ -10,7 +10,7 @@ use fugitive_signal::MOST_HELD;
 use rand::{Rng, seq::SliceRandom};
 
 use super::{
-    MOST_BANS, MOST_LINKS, MOST_OFFERED, Matchmaker, Peer,
+    MOST_BANS, MOST_LINKS, MOST_OFFERED, MOST_UNREACHABLE, Matchmaker, Peer, UNREACHABLE,
     index::{Cell, Near, Page},
     place::{self, distance},
 };
@@ -64,6 +64,16 @@ impl Peer {
     fn unlink(&mut self, other: Id) {
         self.set(other, State::Idle);
         self.links.remove(&other);
+    }
+
+    /// No channel to it came about.
+    fn did_not_reach(&mut self, other: Id, now: u64) {
+        self.unreachable
+            .retain(|(id, until)| *id != other && *until > now);
+        if self.unreachable.len() >= MOST_UNREACHABLE {
+            self.unreachable.pop_front();
+        }
+        self.unreachable.push_back((other, now + UNREACHABLE));
     }
 
     fn was_on(&self, page: Page) -> bool {
@@ -133,7 +143,7 @@ impl Matchmaker {
         let page = peer.page();
         let welcome = |other: &Id| {
             let found = self.peers.get(other)?;
-            let same = found.origin == peer.origin && is_welcome(id, peer, *other, found);
+            let same = found.origin == peer.origin && is_welcome(id, peer, *other, found, now);
             (same && self.has_company(found)).then_some(found)
         };
         let here = |other: &Id| welcome(other).is_some_and(|found| found.was_on(page));
@@ -156,7 +166,7 @@ impl Matchmaker {
         ] {
             let wanted = (most - chosen.len().min(most)).min(strangers);
             if wanted > 0 {
-                let found = self.nearest(id, peer, page, wanted, &chosen, rng);
+                let found = self.nearest(id, peer, page, wanted, &chosen, now, rng);
                 chosen.extend(found);
             }
             for other in knew.clone() {
@@ -166,7 +176,8 @@ impl Matchmaker {
             }
         }
         let again = peer.links.iter().filter(|(other, link)| {
-            link.we_dial && link.state != State::Up && !chosen.contains(other)
+            let is_up = link.state == State::Up;
+            link.we_dial && !is_up && !chosen.contains(other) && welcome(other).is_some()
         });
         let again: Vec<Id> = again.map(|(other, _)| *other).collect();
         chosen.extend(again.into_iter().take(want - chosen.len()));
@@ -188,6 +199,7 @@ impl Matchmaker {
     }
 
     /// Strangers with room on a page (0: on the site), the best first.
+    #[expect(clippy::too_many_arguments, reason = "time and rng are arguments here")]
     fn nearest(
         &self,
         id: Id,
@@ -195,6 +207,7 @@ impl Matchmaker {
         page: Page,
         want: usize,
         but: &[Id],
+        now: u64,
         rng: &mut impl Rng,
     ) -> Vec<Id> {
         let Some(site) = self.sites.get(&peer.origin) else {
@@ -210,7 +223,7 @@ impl Matchmaker {
                     && !peer.links.contains_key(&other)
                     && !but.contains(&other)
                     && !into.iter().any(|(_, seen)| *seen == other)
-                    && is_welcome(id, peer, other, found)
+                    && is_welcome(id, peer, other, found, now)
                     && self.has_company(found);
                 if is_new {
                     into.push((self.cost(peer, found), other));
@@ -289,8 +302,10 @@ impl Matchmaker {
             .is_some_and(|peer| peer.links.contains_key(&b))
     }
 
-    /// One end says that its channel to the other opened or closed.
-    pub(super) fn channel(&mut self, id: Id, other: &str, state: State) {
+    /// One end says that its channel to the other opened or closed. Two who tried and did not get
+    /// through are behind NATs that will still be there: they are not offered to each other again for
+    /// a while.
+    pub(super) fn channel(&mut self, id: Id, other: &str, state: State, now: u64) {
         let Ok(other) = other.parse::<Id>() else {
             return;
         };
@@ -303,9 +318,13 @@ impl Matchmaker {
             (true, false) => self.channels -= 1,
             _ => {}
         }
+        let failed = matches!(before, State::Pending(_)) && state == State::Idle;
         for (id, other) in [(id, other), (other, id)] {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.set(other, state);
+                if failed {
+                    peer.did_not_reach(other, now);
+                }
             }
             self.reseat(id);
         }
@@ -390,7 +409,7 @@ impl Matchmaker {
         for other in self.directory.find(&peer.origin, content, DRAWN, rng) {
             if let Some(holder) = self.peers.get(&other)
                 && other != id
-                && is_welcome(id, peer, other, holder)
+                && is_welcome(id, peer, other, holder, now)
                 && self.has_company(peer)
                 && self.has_company(holder)
             {
@@ -419,7 +438,12 @@ impl Matchmaker {
     }
 }
 
-/// Whether neither has banned the other.
-fn is_welcome(a: Id, peer: &Peer, b: Id, other: &Peer) -> bool {
-    !peer.bans.contains(&b) && !other.bans.contains(&a)
+/// Whether neither has banned the other, and the two did not lately fail to connect.
+fn is_welcome(a: Id, peer: &Peer, b: Id, other: &Peer, now: u64) -> bool {
+    let failed = |peer: &Peer, other| {
+        let mut failed = peer.unreachable.iter();
+        failed.any(|(id, until)| *id == other && *until > now)
+    };
+    let is_banned = peer.bans.contains(&b) || other.bans.contains(&a);
+    !is_banned && !failed(peer, b) && !failed(other, a)
 }

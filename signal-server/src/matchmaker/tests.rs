@@ -600,6 +600,35 @@ fn room_that_was_kept_for_a_channel_that_never_opened_is_free_again() {
 }
 
 #[test]
+fn two_who_could_not_connect_are_not_offered_to_each_other_again_for_a_while() {
+    let mut room = Room::new();
+    let first = room.join("o", "/", 0, None);
+    let second = room.join("o", "/", 1, None);
+    assert_eq!(second.offered, std::slice::from_ref(&first.id));
+    let down = || ToServer::Down {
+        peer: first.id.clone(),
+    };
+    room.say(second.conn, down());
+    assert!(room.more(&second, 9).is_empty());
+    assert!(room.more(&first, 9).is_empty());
+    room.say(second.conn, ToServer::Leave {});
+    let back = room.join("o", "/next", 9, Some(&second.ticket));
+    assert!(back.offered.is_empty());
+    // Somebody else is not meant, and after a while it is tried again.
+    let third = room.join("o", "/", 9, None);
+    assert_eq!(third.offered.len(), 2);
+    room.now += UNREACHABLE;
+    assert!(room.more(&back, 9).contains(&first.id));
+    // What was open and closed says nothing against the two.
+    let up = ToServer::Up {
+        peer: first.id.clone(),
+    };
+    room.say(back.conn, up);
+    room.say(back.conn, down());
+    assert!(room.more(&back, 9).contains(&first.id));
+}
+
+#[test]
 fn banned_peer_is_never_offered_nor_heard_of_again_not_even_after_a_navigation() {
     let mut room = Room::new();
     let liar = room.join("o", "/", 0, None);
