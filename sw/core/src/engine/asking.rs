@@ -165,7 +165,7 @@ impl Engine {
         self.wants.iter_mut().find(|want| want.number == number)
     }
 
-    pub(super) fn want(&mut self, want: Want) {
+    pub(super) fn want(&mut self, mut want: Want) {
         let number = want.number;
         if want.bytes.is_empty() || want.bytes.end > want.len {
             return self.out.push_back(Output::Failed {
@@ -179,6 +179,7 @@ impl Engine {
         if want.whose == For::Us {
             self.look_up(&want);
         }
+        let is_begun = self.take_over(&mut want);
         let level = (self.now, want.at);
         let reads_on = want.whose == For::Us && !want.is_small() && self.reads_on(&want);
         self.wants.push(Want {
@@ -186,7 +187,52 @@ impl Engine {
             reads_on,
             ..want
         });
+        if is_begun {
+            self.deliver(number);
+            self.doubt(number);
+        }
         self.pump(number);
+    }
+
+    /// What is being fetched ahead when the page wants it is not asked for twice. Says whether it was.
+    fn take_over(&mut self, want: &mut Want) -> bool {
+        let is_it = |later: &Want| {
+            later.whose == For::Later && later.id == want.id && later.bytes == want.bytes
+        };
+        let at = self.wants.iter().position(is_it);
+        let Some(at) = at.filter(|_| want.whose == For::Us && want.is_small()) else {
+            return false;
+        };
+        let later = self.wants.remove(at);
+        for pull in self.peers.iter_mut().flat_map(|peer| &mut peer.pulls) {
+            if pull.want == later.number {
+                pull.want = want.number;
+            }
+        }
+        self.out.push_back(Output::Failed {
+            want: later.number,
+            why: FailReason::Wanted,
+        });
+        *want = Want {
+            number: want.number,
+            whose: For::Us,
+            credit: want.credit,
+            ..later
+        };
+        true
+    }
+
+    /// Peers that are good enough for what nobody waits for are raced where the page does.
+    fn doubt(&mut self, number: WantId) {
+        let Some(at) = self.want_at(number) else {
+            return;
+        };
+        let want = &self.wants[at];
+        let owes = |peer: &&Peer| peer.pulls.iter().any(|pull| pull.want == number);
+        let mut owing = self.peers.iter().filter(owes);
+        if owing.any(|peer| peer.pulse.got == 0 || !self.is_worth(want, peer, 1.0)) {
+            self.unsure(at);
+        }
     }
 
     /// Whether this goes on where the last want for the same content was.

@@ -360,6 +360,9 @@ pub enum FailReason {
     /// It would come later than from the network.
     #[error("the network is faster")]
     Slower,
+    /// The page wants it now: what there is of it goes to that want.
+    #[error("the page wants it now")]
+    Wanted,
     /// The want itself makes no sense.
     #[error("impossible range")]
     Range,

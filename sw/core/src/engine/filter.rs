@@ -107,12 +107,16 @@ impl Engine {
     pub(super) fn context(&mut self, page: u64, ids: Vec<ContentId>) {
         let turns = self.context.page != Some(page);
         if turns {
+            let is_first = self.context.page.is_none();
             // What the last page asked for is nobody's business on this one.
             self.context = Context {
                 page: Some(page),
                 ..Context::default()
             };
             self.shortage = Shortage::default();
+            if !is_first {
+                self.shortage.page_turns(self.now);
+            }
             for at in 0..self.peers.len() {
                 let peer = &mut self.peers[at];
                 (peer.filter, peer.gets_filter) = (None, false);

@@ -11,7 +11,7 @@ use super::{
     runs,
 };
 use crate::{
-    content::{ContentId, GROUP, GROUPS_PER_BLOCK, group_bytes},
+    content::{ContentId, GROUP, GROUPS_PER_BLOCK, group_bytes, groups_of},
     deflate::{Kept, inflate},
     port::WantId,
     tree,
@@ -344,16 +344,21 @@ impl Engine {
         }
     }
 
-    fn deliver(&mut self, number: WantId) {
+    pub(super) fn deliver(&mut self, number: WantId) {
         let Some(at) = self.want_at(number) else {
             return;
         };
         let want = &mut self.wants[at];
         if let For::Peer { .. } = want.whose {
             // Passed on when it is all there.
-            if want.have == [crate::content::groups_of(want.bytes.clone())] {
+            if want.have == [groups_of(want.bytes.clone())] {
                 self.pass_on(number);
             }
+            return;
+        }
+        // What is fetched ahead is of use when it is whole; until then the page may come to want it.
+        let whole = groups_of(want.bytes.clone());
+        if want.whose == For::Later && want.is_small() && want.have != [whole] {
             return;
         }
         while let Some((first, ..)) = want.ready.first() {

@@ -15,6 +15,8 @@ use crate::content::ContentId;
 
 /// Peers have been asked what they hold, and have answered, this long after; in milliseconds.
 const ANSWERED: u64 = 700;
+/// The server knows which page it is by then, in milliseconds.
+const TURNED: u64 = 100;
 /// From one time to the next, in milliseconds; each is twice as long as the one before.
 const FIRST_WAIT: u64 = 2_000;
 const LONGEST_WAIT: u64 = 60_000;
@@ -59,6 +61,11 @@ impl Default for Shortage {
 }
 
 impl Shortage {
+    /// Who is on a page that is turned to is asked for before it is known what ours hold of it.
+    pub(super) fn page_turns(&mut self, now: u64) {
+        self.look_at = now + TURNED;
+    }
+
     /// Peers that are offered now count as those that the page needs.
     pub(super) fn takes_more(&mut self, now: u64) {
         self.offered_until = now + OFFERED_WITHIN;

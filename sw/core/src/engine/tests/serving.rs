@@ -380,3 +380,46 @@ fn prefetch_waits_while_anything_is_wanted() {
     swarm.run(3_000);
     assert!(swarm.got_all(1, 1, &urgent) && swarm.got_all(1, 2, &later));
 }
+
+fn prefetch(swarm: &mut Swarm, want: WantId, id: ContentId, len: u64) {
+    swarm.visitors[1].got.insert(want, (0, Vec::new(), None));
+    swarm.input(1, Input::Prefetch { want, id, len });
+}
+
+#[test]
+fn what_is_being_fetched_ahead_when_the_page_wants_it_is_sent_once() {
+    let mut swarm = server(2, 1_000, |_| {});
+    let bytes = noise(300_000, 1);
+    let id = swarm.give(0, &bytes);
+    prefetch(&mut swarm, 1, id, 300_000);
+    swarm.run(200);
+    assert!(swarm.visitors[1].engine.totals().received > 0);
+    swarm.want(1, 2, id, 300_000, 0..300_000);
+    assert_eq!(swarm.got(1, 1).1, Some(Err(FailReason::Wanted)));
+    swarm.run(2_000);
+    assert!(swarm.got_all(1, 2, &bytes));
+    let totals = swarm.visitors[0].engine.totals();
+    assert!(totals.sent < 300_000 + GROUP, "{totals:?}");
+    assert_eq!(swarm.visitors[1].engine.totals().wasted, 0);
+}
+
+#[test]
+fn page_does_not_wait_for_a_peer_that_is_good_enough_only_for_what_nobody_waits_for() {
+    // Two milliseconds a kilobyte: far slower than this network.
+    let mut swarm = server(2, 50, |_| {});
+    let (before, bytes) = (noise(20_000, 1), noise(300_000, 2));
+    let (first, id) = (swarm.give(0, &before), swarm.give(0, &bytes));
+    let origin = Input::Origin {
+        first_byte: 100,
+        rate: 5_000_000,
+    };
+    swarm.input(1, origin);
+    // It has sent before, so it is no stranger.
+    prefetch(&mut swarm, 1, first, 20_000);
+    swarm.run(2_000);
+    assert!(swarm.got_all(1, 1, &before));
+    prefetch(&mut swarm, 2, id, 300_000);
+    swarm.run(100);
+    swarm.want(1, 3, id, 300_000, 0..300_000);
+    assert_eq!(swarm.visitors[1].unsure, [3]);
+}

@@ -61,6 +61,20 @@ fn page_that_nobody_holds_asks_for_more_ever_less_often_and_takes_them_beyond_th
 }
 
 #[test]
+fn page_that_is_turned_to_asks_for_who_is_there_before_it_knows_what_its_peers_hold() {
+    let (mut swarm, _) = page(1..9);
+    swarm.run(10_000);
+    assert!(asked(&swarm).is_empty());
+    let other = noise(20_000, 99);
+    let id = swarm.give(3, &other);
+    let turned = swarm.now;
+    swarm.on_page(2, &[0], &[id]);
+    swarm.run(1_000);
+    let asked = asked(&swarm);
+    assert!(asked.len() == 1 && asked[0] <= turned + 200, "{asked:?}");
+}
+
+#[test]
 fn where_there_is_no_room_who_holds_nothing_of_the_page_makes_some() {
     let (mut swarm, images) = page(1..2);
     swarm.run(1_000);
