@@ -144,6 +144,19 @@ impl Want {
         (u64::from(first) * GROUP < self.credit).then_some(first)
     }
 
+    /// Whether a peer of which this is known is to be asked. What it said to an earlier want of how
+    /// much it has of something large may have grown since: it keeps only those up to date that wait.
+    fn is_to_ask(&self, peer: &PeerId, known: &Known<'_>, next: u32) -> bool {
+        match known {
+            Known::Unknown => true,
+            Known::Groups(_) if !self.is_small() => {
+                let mut asked = self.asked.iter();
+                known.run_from(next, self.len).is_none() && !asked.any(|asked| asked.peer == *peer)
+            }
+            _ => false,
+        }
+    }
+
     fn awaits(&self, peer: &PeerId) -> bool {
         let mut asked = self.asked.iter();
         asked.any(|asked| asked.peer == *peer && asked.until.is_some())
@@ -399,7 +412,7 @@ impl Engine {
             }
             return;
         }
-        self.ask(at);
+        self.ask(at, next);
         let want = &self.wants[at];
         let mut pulls = self.peers.iter().flat_map(|peer| &peer.pulls);
         if pulls.any(|pull| pull.want == number)
@@ -419,7 +432,7 @@ impl Engine {
             }
             let known = self.known_for(want, peer);
             let holds = known.run_from(next, want.len).is_some();
-            let is_unknown = matches!(known, Known::Unknown);
+            let is_unknown = want.is_to_ask(&peer.id, &known, next);
             if !holds && !is_unknown {
                 continue;
             }
@@ -449,7 +462,7 @@ impl Engine {
     }
 
     /// Asks the best few who have not said what they hold.
-    fn ask(&mut self, at: usize) {
+    fn ask(&mut self, at: usize, next: u32) {
         let (want, now) = (&self.wants[at], self.now);
         let awaited = want.asked.iter().filter(|asked| asked.until.is_some());
         let free = MULTI_UNICAST.saturating_sub(awaited.count());
@@ -459,7 +472,7 @@ impl Engine {
             .filter(|peer| {
                 peer.stage == Stage::Open
                     && peer.busy_until <= now
-                    && matches!(self.known_for(want, peer), Known::Unknown)
+                    && want.is_to_ask(&peer.id, &self.known_for(want, peer), next)
                     && !want.failed.contains(&peer.id)
                     && !want.awaits(&peer.id)
                     && self.is_worth(want, peer, 2.0)

@@ -144,3 +144,24 @@ fn where_all_peers_are_behind_in_a_film_somebody_is_looked_for_who_is_not() {
     assert_eq!(swarm.got(0, 2).1, Some(Err(FailReason::NobodyHas)));
     assert_eq!(asked(&swarm).len(), before + 1);
 }
+
+#[test]
+fn who_was_behind_in_a_film_is_asked_again_when_the_next_part_is_wanted() {
+    let mut swarm = Swarm::new(2);
+    let film = noise(8_000_000, 1);
+    let id = ContentId::of(&film);
+    swarm.visitors[1].store.insert(id, film.clone());
+    let len = 8_000_000;
+    let groups = vec![(0, 64)];
+    swarm.input(1, Input::Stored { id, len, groups });
+    swarm.want(0, 1, id, len, 0..1_000_000);
+    swarm.run(3_000);
+    assert!(swarm.got_all(0, 1, &film[..1_000_000]));
+    // It plays on while we wait for nothing.
+    let groups = vec![(0, 200)];
+    swarm.input(1, Input::Stored { id, len, groups });
+    swarm.run(1_000);
+    swarm.want(0, 2, id, len, 2_000_000..3_000_000);
+    swarm.run(3_000);
+    assert!(swarm.got_all(0, 2, &film[2_000_000..3_000_000]));
+}
