@@ -29,6 +29,8 @@ const MULTI_UNICAST: usize = 4;
 const BUSY_WAIT: u64 = 1_500;
 /// And not more often than this for one want.
 const MAX_BUSY: u32 = 4;
+/// A page that leaves this part of what it may be given unread is not waiting.
+const UNREAD: u64 = 4;
 /// Large contents of which it is known up to where they are read.
 const MAX_READINGS: usize = 8;
 /// A small content is not cut into pieces below this, in bytes, nor into more than so many.
@@ -92,6 +94,8 @@ pub(super) struct Want {
     pub raced: Option<u64>,
     /// When, and at which byte, peers were last level with what the page reads.
     pub level: (u64, u64),
+    /// How far ahead of what the page reads peers may be at most, in bytes.
+    most_ahead: u64,
     /// It goes on where an earlier one was: who reads has what came before, and waits for nothing.
     pub reads_on: bool,
     /// A search beyond our peers was made.
@@ -127,6 +131,7 @@ impl Want {
             look_at: u64::MAX,
             raced: None,
             level: (0, bytes.start),
+            most_ahead: credit.saturating_sub(bytes.start),
             reads_on: false,
             sought: false,
             meets_until: 0,
@@ -142,6 +147,16 @@ impl Want {
     pub(super) fn next_open(&self) -> Option<u32> {
         let first = self.open.first()?.start;
         (u64::from(first) * GROUP < self.credit).then_some(first)
+    }
+
+    /// Whether the page has what it reads for now: there is nothing more to deliver, or it leaves a
+    /// good part of what it was given unread.
+    pub(super) fn keeps_level(&self) -> bool {
+        let to = self.credit.min(self.bytes.end);
+        let ahead = self
+            .most_ahead
+            .saturating_sub(self.credit.saturating_sub(self.at));
+        to <= self.at || self.credit < self.bytes.end && ahead >= self.most_ahead / UNREAD
     }
 
     /// Whether a peer of which this is known is to be asked. What it said to an earlier want of how

@@ -21,7 +21,7 @@ impl Engine {
             return;
         };
         want.look_at = now + LOOK_EVERY;
-        if want.at >= want.credit.min(want.bytes.end) {
+        if want.keeps_level() {
             want.level = (now, want.at);
         }
         if self.is_behind(number) {

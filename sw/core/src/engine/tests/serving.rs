@@ -363,6 +363,36 @@ fn who_keeps_level_with_a_page_that_plays_is_fast_enough() {
 }
 
 #[test]
+fn who_gains_on_a_page_that_plays_is_fast_enough() {
+    let mut swarm = server(2, 400, |_| {});
+    let bytes = noise(4_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    let (first_byte, rate) = (200, 10_000_000);
+    swarm.input(1, Input::Origin { first_byte, rate });
+    // The page may be a megabyte behind what came; it reads half as fast as that comes.
+    swarm.visitors[1].got.insert(1, (0, Vec::new(), None));
+    let (len, credit) = (4_000_000, 1_000_000);
+    let bytes = 0..len;
+    let want = 1;
+    swarm.input(
+        1,
+        Input::Want {
+            want,
+            id,
+            len,
+            bytes,
+            credit,
+        },
+    );
+    for tenth in 1..45 {
+        swarm.run(100);
+        let to = tenth * 20_000 + 1_000_000;
+        swarm.input(1, Input::Credit { want, to });
+    }
+    assert_eq!(swarm.got(1, want).1, None);
+}
+
+#[test]
 fn prefetch_waits_while_anything_is_wanted() {
     let mut swarm = server(2, 1_000, |_| {});
     let (urgent, later) = (noise(2_000_000, 1), noise(300_000, 2));
