@@ -93,11 +93,11 @@ export async function start(settings, isFirst) {
       if (!life.signal.aborted) warn("no bridge", error);
       life.abort();
     });
+    look(life.signal);
   };
   const show = () => {
     if (!agreed || isOff || shown?.signal.aborted === false) return;
     begin();
-    look(shown.signal);
   };
   renew = () => {
     if (!agreed || isOff) return;
@@ -231,6 +231,7 @@ async function live(settings, life, consent, again) {
   }
   host ??= inWindow(await options, hear);
   mark("host");
+  await rest();
   if (ended.aborted) return host.stop();
   // Something may have changed since it was started.
   host.tell(told);

@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::Result;
 use fugitive_distance::{Distance, connections};
-use fugitive_server::{Config, Server};
+use fugitive_server::{Config, Server, config::Tls};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -123,17 +123,7 @@ impl Origin {
             also_listed,
             ..config(site, &log)?
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let inner = listener.local_addr()?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(async move {
-            let stopped = async {
-                let _ = stopped.await;
-            };
-            if let Err(error) = fugitive_server::serve(config, listener, stopped).await {
-                eprintln!("server: {error}");
-            }
-        });
+        let (inner, stop) = serve(config).await?;
         let proxy = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", proxy.local_addr()?);
         let faults = Arc::new(Faults::default());
@@ -152,6 +142,33 @@ impl Origin {
             log,
             _folder: folder,
             faults,
+            stop: Some(stop),
+        })
+    }
+
+    /// Serves a site as most are: over HTTP/2, with a certificate (nobody's), and the default policy.
+    /// There are no faults.
+    pub async fn secure(site: &Site) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let log = folder.path().join("access.log");
+        let (chain, key) = (folder.path().join("chain"), folder.path().join("key"));
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        fs::write(&chain, made.cert.pem())?;
+        fs::write(&key, made.signing_key.serialize_pem())?;
+        let tls = Tls {
+            chain: Some(chain),
+            key: Some(key),
+        };
+        let config = Config {
+            tls,
+            ..config(site, &log)?
+        };
+        let (address, stop) = serve(config).await?;
+        Ok(Self {
+            url: format!("https://{address}"),
+            log,
+            _folder: folder,
+            faults: Arc::default(),
             stop: Some(stop),
         })
     }
@@ -244,6 +261,22 @@ impl Origin {
         let answers = self.answered(|path| path.starts_with(start))?;
         Ok(answers.iter().map(|(_, bytes)| bytes).sum())
     }
+}
+
+/// A server, and what ends it.
+async fn serve(config: Config) -> Result<(SocketAddr, oneshot::Sender<()>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        if let Err(error) = fugitive_server::serve(config, listener, stopped).await {
+            eprintln!("server: {error}");
+        }
+    });
+    Ok((address, stop))
 }
 
 fn config(site: &Site, log: &Path) -> Result<Config> {

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use fugitive_tests::{
     browser::{Driver, Visitor},
-    origin::Origin,
+    origin::{Fault, Origin},
     site::{IMAGES, Site},
 };
 use serde_json::json;
@@ -84,20 +84,23 @@ async fn browser_killed_in_the_middle_of_writes_leaves_no_wrong_or_half_record()
     let (site, driver) = (Site::new()?, Driver::start()?);
     let origin = Origin::start(&site).await?;
     let len = std::fs::metadata(site.path("film.mp4"))?.len();
+    // Slow enough to be killed in the middle of.
+    origin.fault("/film.mp4", Fault::Slow(len as usize / 8));
     let mut profile = TempDir::new()?;
     for round in 0..CRASHES {
         let visitor = Visitor::in_profile(&driver, profile, &[]).await?;
         visitor.goto(&origin.url("/empty.html")).await?;
         visitor.until_controlled().await?;
         is_whole(&visitor).await?;
-        // Another part of the film each time, and pictures beside it; nobody waits for the end.
+        // Another part of the film each time, one before all that is held, and pictures beside it; nobody
+        // waits for the end.
         let held: u64 = visitor.runs(len).await?.iter().map(|(a, b)| b - a).sum();
         visitor
             .eval::<()>(&format!(
                 "void (fugitive.fetch('/film.mp4', {{ headers: {{ range: 'bytes={}-' }} }})
                          .then((response) => response.blob()),
                        new Image().src = '/image{}.jpg')",
-                round * len / CRASHES,
+                (CRASHES - 1 - round) * len / CRASHES,
                 round % IMAGES as u64,
             ))
             .await?;
@@ -110,6 +113,7 @@ async fn browser_killed_in_the_middle_of_writes_leaves_no_wrong_or_half_record()
             .await?;
         profile = visitor.kill()?;
     }
+    origin.heal("/film.mp4");
     let visitor = Visitor::in_profile(&driver, profile, &[]).await?;
     visitor.goto(&origin.url("/empty.html")).await?;
     visitor.until_controlled().await?;
