@@ -1,5 +1,5 @@
 //! The demo: its media, its origin with a distance to it, the check that a second visitor is filled by
-//! the first, and a swarm to look at.
+//! the first, a swarm to look at, and a report of what Fugitive does to a page.
 
 #[cfg(feature = "check")]
 pub mod check;
@@ -10,5 +10,8 @@ pub mod media;
 pub mod origin;
 #[cfg(test)]
 mod pages;
+#[cfg(feature = "check")]
+pub mod perf;
+pub mod report;
 #[cfg(feature = "check")]
 pub mod swarm;

@@ -1,5 +1,6 @@
 //! `./demo-site/run`, once everything is built: makes the media, starts the origin, says `ready`;
-//! with `--check` or `--swarm` drives visitors over it and says what came from where.
+//! with `--check` or `--swarm` drives visitors over it and says what came from where, with `--perf` has
+//! Lighthouse look at a page.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -13,6 +14,7 @@ use clap::Parser;
 use fugitive_demo::{
     code, media,
     origin::{self, Demo},
+    report,
 };
 use fugitive_distance::Distance;
 use fugitive_server::config::Tls;
@@ -45,7 +47,7 @@ struct Args {
     host: Option<String>,
     /// A certificate with its chain, PEM: then there is a page with a code for a second device.
     #[arg(long, value_name = "FILE", requires_all = ["tls_key", "host"],
-          conflicts_with_all = ["latency", "bandwidth", "check", "swarm"])]
+          conflicts_with_all = ["latency", "bandwidth", "check", "swarm", "perf"])]
     tls_cert: Option<PathBuf>,
     /// Its key, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
@@ -59,6 +61,27 @@ struct Args {
     /// End when each of the swarm has walked all pages so often; else it goes on until interrupted.
     #[arg(long, value_name = "N", requires = "swarm", default_value_t = usize::MAX, hide_default_value = true)]
     walks: usize,
+    /// Have Lighthouse look at a page without Fugitive, with it and filled by another visitor, from three
+    /// distances, and write a report.
+    #[arg(long, conflicts_with_all = ["check", "swarm", "latency", "bandwidth"])]
+    perf: bool,
+    /// Loads of each kind.
+    #[arg(long, value_name = "N", requires = "perf", default_value_t = 5)]
+    runs: usize,
+    /// From this distance alone: near (20 ms, 100 Mbit/s), middle (80 ms, 20) or far (300 ms, 1.6).
+    #[arg(long, value_name = "HOW", requires = "perf", value_parser = ["near", "middle", "far"])]
+    shaping: Vec<String>,
+    /// The page that is looked at.
+    #[arg(
+        long,
+        value_name = "PATH",
+        requires = "perf",
+        default_value = "/sky.html"
+    )]
+    page: String,
+    /// Go on where an earlier report has ended.
+    #[arg(long, requires = "perf")]
+    resume: bool,
     /// Make the media and stop.
     #[arg(long, hide = true)]
     prepare: bool,
@@ -83,6 +106,11 @@ async fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     let target = here.join("../target");
+    let report = target.join("perf");
+    if args.perf {
+        measure(args, report.clone()).await?;
+        return report::place(&site, &report);
+    }
     let client = target.join("client");
     let cache = target.join("demo-cache");
     std::fs::create_dir_all(&cache)?;
@@ -102,6 +130,7 @@ async fn run(args: Args) -> Result<()> {
         Some(host) => format!("https://{host}:{}/", address.port()),
         None => format!("http://{address}/"),
     };
+    report::place(&site, &report)?;
     code::place(&site, args.host.is_some().then_some(&url))?;
     let distance = Distance {
         latency: Duration::from_millis(args.latency.into()),
@@ -153,6 +182,26 @@ fn ended() -> Result<impl Future<Output = ()>> {
             _ = end.recv() => {}
         }
     })
+}
+
+#[cfg(feature = "check")]
+async fn measure(args: Args, folder: PathBuf) -> Result<()> {
+    let measuring = fugitive_demo::perf::run(fugitive_demo::perf::Options {
+        page: args.page,
+        runs: args.runs,
+        shapings: args.shaping,
+        resume: args.resume,
+        folder,
+    });
+    tokio::select! {
+        measured = measuring => measured,
+        () = ended()? => anyhow::bail!("interrupted: --resume goes on from here"),
+    }
+}
+
+#[cfg(not(feature = "check"))]
+async fn measure(_args: Args, _folder: PathBuf) -> Result<()> {
+    anyhow::bail!("built without browsers to drive: use ./demo-site/run")
 }
 
 #[cfg(feature = "check")]

@@ -30,6 +30,14 @@ pub struct Demo {
     pub distance: Distance,
 }
 
+/// By which its visitors wait for each other.
+pub fn policy() -> Policy {
+    Policy {
+        max_wait_ms: 1_500,
+        ..Policy::default()
+    }
+}
+
 /// Serves the demo until `shutdown`.
 pub async fn serve(
     listener: TcpListener,
@@ -45,10 +53,7 @@ pub async fn serve(
         tls: demo.tls,
         // On one machine the origin is always nearer than another visitor.
         spare_origin: true,
-        policy: Policy {
-            max_wait_ms: 1_500,
-            ..Policy::default()
-        },
+        policy: policy(),
         ..Config::default()
     })?;
     if distance.is_none() {

@@ -16,6 +16,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::processes;
+
 /// How long anything in a page may take before a test gives up. Generous: the machine may be busy,
 /// and no test asserts a time.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -442,8 +444,7 @@ impl Visitor {
         method: &str,
         parameters: Value,
     ) -> Result<()> {
-        let port = std::fs::read_to_string(self.profile.path().join("DevToolsActivePort"))?;
-        let port = port.lines().next().context("no port")?;
+        let port = self.port()?;
         let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).await?;
         // A WebSocket (RFC 6455) of one message.
         let upgrade = format!(
@@ -465,6 +466,13 @@ impl Visitor {
         // Answered, or its page is no more.
         let _ = tokio::time::timeout(Duration::from_secs(1), stream.read_u8()).await;
         Ok(())
+    }
+
+    /// Where the browser's own door for tools is.
+    pub fn port(&self) -> Result<u16> {
+        let file = self.profile.path().join("DevToolsActivePort");
+        let port = std::fs::read_to_string(file)?;
+        Ok(port.lines().next().context("no port")?.parse()?)
     }
 
     /// Stops the Service Worker as the browser does when it is idle.
@@ -518,27 +526,12 @@ impl Visitor {
 
     /// What the browser's processes take that they share with no other, in bytes.
     pub fn memory(&self) -> Result<u64> {
-        let profile = self.profile.path().display().to_string();
-        let mut total = 0;
-        for entry in std::fs::read_dir("/proc")? {
-            let folder = entry?.path();
-            // A process may end while it is looked at.
-            let Ok(command) = std::fs::read_to_string(folder.join("cmdline")) else {
-                continue;
-            };
-            if !command.contains(&profile) {
-                continue;
-            }
-            let Ok(rollup) = std::fs::read_to_string(folder.join("smaps_rollup")) else {
-                continue;
-            };
-            total += rollup
-                .lines()
-                .filter(|line| line.starts_with("Private_"))
-                .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
-                .sum::<u64>();
-        }
-        Ok(total * 1024)
+        processes::memory(self.profile.path())
+    }
+
+    /// For how long the browser's processes that are alive have used a core, all of them together.
+    pub fn cpu(&self) -> Result<Duration> {
+        processes::cpu(self.profile.path())
     }
 
     /// A picture of the page, PNG.
@@ -548,21 +541,7 @@ impl Visitor {
 
     /// The browser ends as by a crash, whatever it is doing; what is left is its profile.
     pub fn kill(self) -> Result<TempDir> {
-        let profile = self.profile.path().display().to_string();
-        let mut killed = 0;
-        for entry in std::fs::read_dir("/proc")? {
-            let folder = entry?.path();
-            let command = std::fs::read_to_string(folder.join("cmdline")).unwrap_or_default();
-            // Its other processes end with the first one.
-            if !command.contains(&profile) || command.contains("--type=") {
-                continue;
-            }
-            if let Some(pid) = folder.file_name() {
-                Command::new("kill").arg("-9").arg(pid).status()?;
-                killed += 1;
-            }
-        }
-        ensure!(killed > 0, "no browser to kill");
+        processes::kill(self.profile.path())?;
         self.driver.leak()?;
         Ok(self.profile)
     }

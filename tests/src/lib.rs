@@ -3,10 +3,13 @@
 //! [`browser`] drives visitors through WebDriver, [`site`] makes folders of media to serve,
 //! [`origin`] serves them in-process behind a proxy that can misbehave on demand, [`turn`] relays
 //! between visitors, who in [`visitors`] are those that several scenarios need; [`reader`] is one with
-//! a keyboard and a screen reader.
+//! a keyboard and a screen reader. [`lighthouse`] says what a load was like, and is a package of [`npm`].
 
 pub mod browser;
+pub mod lighthouse;
+pub mod npm;
 pub mod origin;
+mod processes;
 pub mod reader;
 pub mod site;
 pub mod turn;

@@ -17,7 +17,10 @@ use std::{
 
 use anyhow::Result;
 use fugitive_distance::{Distance, connections};
-use fugitive_server::{Config, Server, config::Tls};
+use fugitive_server::{
+    Config, Server,
+    config::{Policy, Tls},
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -176,11 +179,22 @@ impl Origin {
     /// Serves a site from so far away, sparing the origin, to visitors whom `turn` may relay. There are
     /// no faults.
     pub async fn far(site: &Site, distance: Distance, turn: Option<&Turn>) -> Result<Self> {
+        Self::far_by(Policy::default(), site, distance, turn).await
+    }
+
+    /// The same, by another policy than the default.
+    pub async fn far_by(
+        policy: Policy,
+        site: &Site,
+        distance: Distance,
+        turn: Option<&Turn>,
+    ) -> Result<Self> {
         let folder = TempDir::new()?;
         let log = folder.path().join("access.log");
         let server = Server::open(Config {
             spare_origin: true,
             turn: turn.map(Turn::config).unwrap_or_default(),
+            policy,
             ..config(site, &log)?
         })?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -17,6 +17,9 @@ pub const LINE: &str = "<script src=\"/fugitive.js\" data-consent=implied \
 pub const STRICT: &str = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; \
      img-src 'self' data:; connect-src 'self'; worker-src 'self'; style-src 'self'; \
      script-src 'self' 'wasm-unsafe-eval'\">";
+/// The one line as it is on the demo's pages.
+pub const DEMO_LINE: &str = "<script src=\"/fugitive.js\" data-consent=\"implied\" \
+     data-upload=\"25000000\" data-panel async></script>";
 /// Images of the gallery page.
 pub const IMAGES: usize = 6;
 
@@ -41,6 +44,16 @@ impl Site {
             "<video id=v src=/film.mp4 muted preload=auto width=320></video>",
         )?;
         Ok(site)
+    }
+
+    /// The demo's pages and media.
+    pub fn demo() -> Result<Self> {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo-site/site");
+        ensure!(
+            demo.join("media").is_dir(),
+            "the demo has no media yet: run ./demo-site/run once"
+        );
+        Self::copy(&demo)
     }
 
     /// A copy of a folder.

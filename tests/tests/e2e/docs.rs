@@ -131,7 +131,11 @@ fn every_command_in_the_documents_runs() -> Result<()> {
                     "{package} is not built"
                 );
             }
-            ["./demo-site/run", option @ ("--check" | "--swarm"), ..] => {
+            [
+                "./demo-site/run",
+                option @ ("--check" | "--swarm" | "--perf"),
+                ..,
+            ] => {
                 let runs = ["target/debug/fugitive-demo ", option].concat();
                 ensure!(script.contains(&runs), "{option} is not run");
             }

@@ -11,13 +11,14 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use fugitive_tests::{
     browser::{Driver, Visitor},
+    npm,
     origin::{Fault, Origin},
     site::Site,
 };
 use serde_json::{Value, json};
 use thirtyfour::WindowHandle;
 
-use crate::{median, npm};
+use crate::median;
 
 const WORKBOX: &str = "workbox-build@7.4.0";
 /// Loads of each kind on each side.
@@ -280,7 +281,7 @@ async fn stop(visitor: &Visitor, sides: &[&Side], wake: Option<&str>) -> Result<
 
 /// The same site with Workbox's CacheFirst.
 fn workbox(site: &Site) -> Result<()> {
-    let home = npm(WORKBOX)?;
+    let home = npm::install(WORKBOX)?;
     let made = Command::new("node")
         .current_dir(&home)
         .arg("-e")

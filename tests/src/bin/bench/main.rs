@@ -1,9 +1,7 @@
 //! `bench NAME`: what the project claims to be good at, beside a peer in the same run. Each prints
 //! readable lines as it goes and one JSON line last; none of them asserts a time.
 
-use std::{fs, path::PathBuf, process::Command};
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 mod cache;
 mod lighthouse;
@@ -29,24 +27,4 @@ fn median(values: &mut [f64]) -> Result<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.get(values.len() / 2).context("no runs")?;
     Ok((middle * 100.0).round() / 100.0)
-}
-
-/// Installs a package, given with its version, in a folder of its own, unless it is there.
-fn npm(package: &str) -> Result<PathBuf> {
-    let name = package.split('@').next().unwrap_or_default();
-    let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
-    let home = target.join(["npm-", name].concat());
-    if home.join("node_modules").join(name).is_dir() {
-        return Ok(home);
-    }
-    fs::create_dir_all(&home)?;
-    fs::write(home.join("package.json"), "{\"private\":true}\n")?;
-    let done = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
-        .arg(package)
-        .current_dir(&home)
-        .status()
-        .context("npm does not start")?;
-    ensure!(done.success(), "npm install failed");
-    Ok(home)
 }
