@@ -228,6 +228,11 @@ impl Link {
             .is_none_or(|live| Some(live.client.as_str()) == client)
     }
 
+    /// The window at the other end of the port.
+    pub fn client(&self) -> Option<String> {
+        self.port.borrow().as_ref().map(|live| live.client.clone())
+    }
+
     /// A bridge offers a port, or was asked for one. `client` is its window. One that was `handed` the
     /// swarm leaves it to the one before to finish what that was asked for.
     pub fn take(

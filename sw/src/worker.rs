@@ -15,7 +15,7 @@ use fugitive_core::{
 };
 use fugitive_store::{Resource, Store, StoreError, Stored};
 use futures_channel::oneshot;
-use futures_util::future::{Either, join3, select};
+use futures_util::future::{Either, join, join3, select};
 use gloo::events::EventListener;
 use js_sys::{Array, Promise};
 use serde::Serialize;
@@ -425,7 +425,8 @@ impl State {
         if let Some(page) = known {
             return page.off;
         }
-        let off = JsFuture::from(self.shell.is_off(client)).await;
+        let is_off = JsFuture::from(self.shell.is_off(client));
+        let (off, ()) = join(is_off, self.drop_dead_port()).await;
         let off = off.is_ok_and(|off| off.is_truthy());
         let mut pages = self.pages.borrow_mut();
         if pages.len() >= MAX_PAGES {
@@ -433,6 +434,25 @@ impl State {
         }
         pages.insert(client.to_owned(), Page { off });
         off
+    }
+
+    /// A page that goes away does not always get to say so, and its port leads nowhere then.
+    async fn drop_dead_port(&self) {
+        let Some(client) = self.link.client() else {
+            return;
+        };
+        let there = JsFuture::from(self.shell.client(&client)).await;
+        let is_gone = there.is_ok_and(|there| there.is_undefined());
+        if is_gone && self.link.client() == Some(client) {
+            self.page_went_away();
+        }
+    }
+
+    /// The page that had the port; the next one's bridge is waited for anew.
+    fn page_went_away(&self) {
+        self.waiting_since.set(None);
+        self.missed.set(false);
+        self.link.lost("the page went away");
     }
 
     /// An answer went out: counted, and the page is told.
@@ -541,11 +561,7 @@ impl State {
                     self.link.take(port, &sender, handed, self.clone());
                 }
             }
-            Some("closing") if self.link.is_with(Some(&sender)) => {
-                self.waiting_since.set(None);
-                self.missed.set(false);
-                self.link.lost("the page went away");
-            }
+            Some("closing") if self.link.is_with(Some(&sender)) => self.page_went_away(),
             Some("adopt") => {
                 let urls: Array = field("urls").dyn_into().unwrap_or_default();
                 ahead::adopt(self, urls.iter().filter_map(|url| url.as_string())).await;

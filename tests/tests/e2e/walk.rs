@@ -118,6 +118,34 @@ async fn walk_of_twenty_clicks_loses_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn page_that_goes_without_a_word_costs_the_next_one_nothing() -> Result<()> {
+    let (site, driver) = (walk()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let other = Visitor::new(&driver).await?;
+    other.goto(&origin.url("/page0.html")).await?;
+    other.until_controlled().await?;
+    click(&other, 1).await?;
+    other.until_images().await?;
+    other.until_held(EACH).await?;
+
+    let visitor = Visitor::new(&driver).await?;
+    visitor.goto(&origin.url("/empty.html")).await?;
+    visitor.until_peers(1).await?;
+    visitor
+        .eval::<()>("void (navigator.serviceWorker.controller.postMessage = () => {})")
+        .await?;
+    visitor.goto(&origin.url("/page1.html")).await?;
+    visitor.until_images().await?;
+    for n in 0..EACH {
+        let served = visitor.until_served(&format!("/walk1-{n}.jpg"), 1).await?;
+        let is_peers = |(source, _): &(String, u64)| source == "tier-1";
+        assert!(served.iter().all(is_peers), "{n}: {served:?}");
+    }
+    visitor.quit().await?;
+    other.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn page_that_is_prerendered_meets_nobody_until_it_is_visited() -> Result<()> {
     let (site, driver) = (Site::new()?, Driver::start()?);
     // It tells the origin when all of ours that comes without its being visited is there.
