@@ -48,6 +48,9 @@ const MOST_BANS: usize = 64;
 const MOST_UNREACHABLE: usize = 64;
 /// For how long, in milliseconds: whoever was behind the wrong NAT may be on another network by then.
 const UNREACHABLE: u64 = 600_000;
+/// Who gives up sooner than this after an offer has not failed: its page went away, or it had no room.
+/// In milliseconds.
+const TRIED: u64 = 5_000;
 /// The longest path of a page, in bytes.
 const LONGEST_PAGE: usize = 2048;
 /// Pages on which a peer was before, and is still found by those who are there now: it holds what they

@@ -10,7 +10,7 @@ use fugitive_signal::MOST_HELD;
 use rand::{Rng, seq::SliceRandom};
 
 use super::{
-    MOST_BANS, MOST_LINKS, MOST_OFFERED, MOST_UNREACHABLE, Matchmaker, Peer, UNREACHABLE,
+    MOST_BANS, MOST_LINKS, MOST_OFFERED, MOST_UNREACHABLE, Matchmaker, Peer, TRIED, UNREACHABLE,
     index::{Cell, Near, Page},
     place::{self, distance},
 };
@@ -318,7 +318,10 @@ impl Matchmaker {
             (true, false) => self.channels -= 1,
             _ => {}
         }
-        let failed = matches!(before, State::Pending(_)) && state == State::Idle;
+        let failed = match before {
+            State::Pending(until) => state == State::Idle && until + TRIED <= now + OPENS_WITHIN,
+            _ => false,
+        };
         for (id, other) in [(id, other), (other, id)] {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.set(other, state);

@@ -608,6 +608,10 @@ fn two_who_could_not_connect_are_not_offered_to_each_other_again_for_a_while() {
     let down = || ToServer::Down {
         peer: first.id.clone(),
     };
+    // A page that is left while it connects closes what is not open yet, and nothing has failed.
+    room.say(second.conn, down());
+    assert_eq!(room.more(&second, 9), std::slice::from_ref(&first.id));
+    room.now += TRIED;
     room.say(second.conn, down());
     assert!(room.more(&second, 9).is_empty());
     assert!(room.more(&first, 9).is_empty());
