@@ -7,6 +7,7 @@ use super::{
     chart,
     figures::{FIGURES, Figure, Figures, Interval, Run, Unit},
 };
+use crate::origin::policy;
 
 const STYLE: &str = include_str!("report.css");
 
@@ -51,12 +52,15 @@ pub fn html(figures: &Figures) -> String {
          <li>Filled by peers: a visitor who comes from two other pages of the site, so that the worker is in \
          control and nothing of this page is in the store; one other visitor is on the page. Again: the HTTP \
          cache, and with Fugitive its store, have all of the page. As in the demo, requests wait for peers \
-         though the origin may be faster (<code>spare-origin</code>), and for at most 1.5 s.</li>\n\
+         though the origin may be faster (<code>spare-origin</code>), and for at most {wait} ms. Where two \
+         visitors are as far from each other as a far origin, their connection can come after that, and the \
+         page from the origin.</li>\n\
          <li>The browser, the other visitor, the origin and the relay share one machine: times are to be \
          compared with each other, and with no other machine’s.</li>\n</ul>\n</body>\n</html>\n",
         lighthouse = figures.lighthouse.replace('@', " "),
         ms = PEERS.0,
         mbit = PEERS.1,
+        wait = policy().max_wait_ms,
     );
     out
 }
