@@ -47,7 +47,7 @@ struct Args {
     host: Option<String>,
     /// A certificate with its chain, PEM: then there is a page with a code for a second device.
     #[arg(long, value_name = "FILE", requires_all = ["tls_key", "host"],
-          conflicts_with_all = ["latency", "bandwidth", "check", "swarm", "perf"])]
+          conflicts_with_all = ["check", "swarm", "perf"])]
     tls_cert: Option<PathBuf>,
     /// Its key, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]

@@ -24,7 +24,7 @@ pub struct Demo {
     pub cache: PathBuf,
     /// Where it writes what it answered.
     pub access_log: Option<PathBuf>,
-    /// A chain and its key; nothing at a distance is served with them.
+    /// A chain and its key.
     pub tls: Tls,
     /// How far away it is.
     pub distance: Distance,

@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use fugitive_tests::{
     browser::{Driver, Visitor},
+    certificate::Certificate,
     lighthouse::Lighthouse,
     origin::Origin,
     site::{DEMO_LINE, Site},
@@ -109,6 +110,7 @@ struct Place<'a> {
     plain: Origin,
     with: Origin,
     driver: Driver,
+    trust: String,
     resident: Visitor,
     _turn: Turn,
 }
@@ -117,15 +119,19 @@ impl<'a> Place<'a> {
     async fn new(shaping: Shaping, plain: &Site, with: &Site, page: &'a str) -> Result<Self> {
         let turn = Turn::start(relay()).await?;
         let driver = Driver::start()?;
-        let plain = Origin::far_by(policy(), plain, shaping.origin(), None).await?;
-        let with = Origin::far_by(policy(), with, shaping.origin(), Some(&turn)).await?;
-        let resident = Visitor::new(&driver).await?;
+        let certificate = Certificate::new()?;
+        let trust = certificate.trust();
+        let far = shaping.origin();
+        let plain = Origin::far_and_secure(policy(), &certificate, plain, far, None).await?;
+        let with = Origin::far_and_secure(policy(), &certificate, with, far, Some(&turn)).await?;
+        let resident = Visitor::with_args(&driver, &[&trust]).await?;
         let place = Self {
             shaping,
             page,
             plain,
             with,
             driver,
+            trust,
             resident,
             _turn: turn,
         };
@@ -157,7 +163,7 @@ impl<'a> Place<'a> {
 
     /// A visitor who is about to come to the page.
     async fn visitor(&self, case: Case) -> Result<Visitor> {
-        let visitor = Visitor::new(&self.driver).await?;
+        let visitor = Visitor::with_args(&self.driver, &[&self.trust]).await?;
         match case {
             Case::PlainFirst | Case::First => {}
             Case::PlainRepeat => {

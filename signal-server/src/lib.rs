@@ -144,6 +144,7 @@ struct Shared {
     signalling: Signalling,
     metrics: Arc<Metrics>,
     certificate: Option<Arc<Certificate>>,
+    tls: Option<TlsAcceptor>,
     access_log: Option<Arc<AccessLog>>,
     policy: watch::Sender<Policy>,
     timeouts: Timeouts,
@@ -237,9 +238,13 @@ impl Server {
             (None, None) => None,
             _ => return Err(Unable::HalfTls),
         };
-        if let Some(certificate) = &certificate {
-            tokio::spawn(certificate.clone().follow(end.clone()));
-        }
+        let tls = match &certificate {
+            Some(certificate) => {
+                tokio::spawn(certificate.clone().follow(end.clone()));
+                Some(certificate.clone().acceptor()?)
+            }
+            None => None,
+        };
 
         // What is below `/fugitive/` and known to nobody is not for the site to answer.
         let reserved = warp::path("fugitive")
@@ -275,6 +280,7 @@ impl Server {
                 signalling,
                 metrics,
                 certificate,
+                tls,
                 access_log,
                 policy,
                 timeouts,
@@ -330,9 +336,6 @@ impl Server {
 
     /// Takes connections until `shutdown`, then gives those that are busy a moment to end.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let certificate = self.shared.certificate.clone();
-        // Nothing in it can be wrong that was not found when it was opened.
-        let tls = certificate.and_then(|certificate| certificate.acceptor().ok());
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -342,10 +345,7 @@ impl Server {
             match accepted {
                 Ok((stream, remote)) => {
                     tune(&stream);
-                    match tls.clone() {
-                        None => tokio::spawn(self.clone().connection(stream, remote)),
-                        Some(tls) => tokio::spawn(self.clone().encrypted(tls, stream, remote)),
-                    };
+                    tokio::spawn(self.clone().connection(stream, remote));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: it gets no better by hurrying.
@@ -364,15 +364,6 @@ impl Server {
         self.shared.signalling.drain(spread).await;
     }
 
-    async fn encrypted(self, tls: TlsAcceptor, stream: TcpStream, remote: SocketAddr) {
-        let shaken = tokio::time::timeout(self.shared.timeouts.head, tls.accept(stream));
-        match shaken.await {
-            Ok(Ok(stream)) => self.connection(stream, remote).await,
-            Ok(Err(error)) => tracing::debug!("tls: {}: {error}", Visitor(remote.ip())),
-            Err(_) => tracing::debug!("tls: {}: too slow", Visitor(remote.ip())),
-        }
-    }
-
     /// Ends all connections: at once those that are idle, and sockets; after a moment the others.
     pub async fn close(&self) {
         self.shared.access.load().drain();
@@ -382,8 +373,23 @@ impl Server {
         let _ = tokio::time::timeout(GRACE, self.shared.connections.wait()).await;
     }
 
-    /// Serves one connection to its end.
+    /// Serves one connection to its end, with TLS where there is a certificate.
     pub async fn connection<S>(self, stream: S, remote: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(tls) = &self.shared.tls else {
+            return self.requests(stream, remote).await;
+        };
+        let shaken = tokio::time::timeout(self.shared.timeouts.head, tls.accept(stream));
+        match shaken.await {
+            Ok(Ok(stream)) => self.requests(stream, remote).await,
+            Ok(Err(error)) => tracing::debug!("tls: {}: {error}", Visitor(remote.ip())),
+            Err(_) => tracing::debug!("tls: {}: too slow", Visitor(remote.ip())),
+        }
+    }
+
+    async fn requests<S>(self, stream: S, remote: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

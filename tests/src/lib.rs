@@ -1,11 +1,12 @@
 //! The browser harness: real Chromium visitors, a real origin on loopback, and faults between them.
 //!
 //! [`browser`] drives visitors through WebDriver, [`site`] makes folders of media to serve,
-//! [`origin`] serves them in-process behind a proxy that can misbehave on demand, [`turn`] relays
+//! [`origin`] serves them in-process behind a proxy that can misbehave on demand, or with a [`certificate`], [`turn`] relays
 //! between visitors, who in [`visitors`] are those that several scenarios need; [`reader`] is one with
 //! a keyboard and a screen reader. [`lighthouse`] says what a load was like, and is a package of [`npm`].
 
 pub mod browser;
+pub mod certificate;
 pub mod lighthouse;
 pub mod npm;
 pub mod origin;

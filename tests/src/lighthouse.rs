@@ -88,8 +88,9 @@ impl Lighthouse {
         })
     }
 
-    /// Opens a page in a browser that was nowhere before, over a network that is simulated.
-    pub fn anew(&self, url: &str) -> Result<Load> {
+    /// Opens a page in a browser that was nowhere before and gets more arguments, over a
+    /// network that is simulated.
+    pub fn anew(&self, url: &str, args: &str) -> Result<Load> {
         let done = Command::new("node")
             .arg(self.home.join("node_modules/lighthouse/cli/index.js"))
             .args([
@@ -98,11 +99,11 @@ impl Lighthouse {
                 "--quiet",
                 "--only-categories=performance",
             ])
-            .arg(
+            .arg(format!(
                 "--chrome-flags=--headless=new --no-sandbox --disable-gpu --disable-quic \
                  --no-first-run --disable-background-networking --disable-component-update \
-                 --disable-sync --ignore-certificate-errors",
-            )
+                 --disable-sync {args}",
+            ))
             .env("CHROME_PATH", "/usr/bin/chromium")
             .output()
             .context("node does not start")?;

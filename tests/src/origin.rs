@@ -17,10 +17,7 @@ use std::{
 
 use anyhow::Result;
 use fugitive_distance::{Distance, connections};
-use fugitive_server::{
-    Config, Server,
-    config::{Policy, Tls},
-};
+use fugitive_server::{Config, Server, config::Policy};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -28,7 +25,7 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
-use crate::{site::Site, turn::Turn};
+use crate::{certificate::Certificate, site::Site, turn::Turn};
 
 /// The signalling socket's path.
 pub const SIGNAL: &str = "/fugitive/signal";
@@ -120,7 +117,7 @@ impl Origin {
         also_listed: Vec<String>,
     ) -> Result<Self> {
         let folder = TempDir::new()?;
-        let log = folder.path().join("access.log");
+        let log = log(&folder);
         let config = Config {
             spare_origin,
             also_listed,
@@ -149,56 +146,59 @@ impl Origin {
         })
     }
 
-    /// Serves a site as most are: over HTTP/2, with a certificate (nobody's), and the default policy.
-    /// There are no faults.
-    pub async fn secure(site: &Site) -> Result<Self> {
+    /// Serves a site as most are: over HTTP/2, and by the default policy. There are no faults.
+    pub async fn secure(site: &Site, certificate: &Certificate) -> Result<Self> {
         let folder = TempDir::new()?;
-        let log = folder.path().join("access.log");
-        let (chain, key) = (folder.path().join("chain"), folder.path().join("key"));
-        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
-        fs::write(&chain, made.cert.pem())?;
-        fs::write(&key, made.signing_key.serialize_pem())?;
-        let tls = Tls {
-            chain: Some(chain),
-            key: Some(key),
-        };
         let config = Config {
-            tls,
-            ..config(site, &log)?
+            tls: certificate.write(folder.path())?,
+            ..config(site, &log(&folder))?
         };
         let (address, stop) = serve(config).await?;
-        Ok(Self {
-            url: format!("https://{address}"),
-            log,
-            _folder: folder,
-            faults: Arc::default(),
-            stop: Some(stop),
-        })
+        Ok(Self::faultless(format!("https://{address}"), folder, stop))
     }
 
     /// Serves a site from so far away, sparing the origin, to visitors whom `turn` may relay. There are
     /// no faults.
     pub async fn far(site: &Site, distance: Distance, turn: Option<&Turn>) -> Result<Self> {
-        Self::far_by(Policy::default(), site, distance, turn).await
+        let folder = TempDir::new()?;
+        let config = config(site, &log(&folder))?;
+        Self::at(folder, config, distance, turn).await
     }
 
-    /// The same, by another policy than the default.
-    pub async fn far_by(
+    /// The same over HTTP/2, and by another policy than the default.
+    pub async fn far_and_secure(
         policy: Policy,
+        certificate: &Certificate,
         site: &Site,
         distance: Distance,
         turn: Option<&Turn>,
     ) -> Result<Self> {
         let folder = TempDir::new()?;
-        let log = folder.path().join("access.log");
+        let config = Config {
+            policy,
+            tls: certificate.write(folder.path())?,
+            ..config(site, &log(&folder))?
+        };
+        Self::at(folder, config, distance, turn).await
+    }
+
+    async fn at(
+        folder: TempDir,
+        config: Config,
+        distance: Distance,
+        turn: Option<&Turn>,
+    ) -> Result<Self> {
+        let scheme = match config.tls.chain {
+            Some(_) => "https",
+            None => "http",
+        };
         let server = Server::open(Config {
             spare_origin: true,
             turn: turn.map(Turn::config).unwrap_or_default(),
-            policy,
-            ..config(site, &log)?
+            ..config
         })?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}", listener.local_addr()?);
+        let url = format!("{scheme}://{}", listener.local_addr()?);
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(async move {
             let serve = |stream, remote| {
@@ -210,13 +210,17 @@ impl Origin {
             }
             server.close().await;
         });
-        Ok(Self {
+        Ok(Self::faultless(url, folder, stop))
+    }
+
+    fn faultless(url: String, folder: TempDir, stop: oneshot::Sender<()>) -> Self {
+        Self {
             url,
-            log,
+            log: log(&folder),
             _folder: folder,
             faults: Arc::default(),
             stop: Some(stop),
-        })
+        }
     }
 
     /// The URL of a path.
@@ -291,6 +295,10 @@ async fn serve(config: Config) -> Result<(SocketAddr, oneshot::Sender<()>)> {
         }
     });
     Ok((address, stop))
+}
+
+fn log(folder: &TempDir) -> PathBuf {
+    folder.path().join("access.log")
 }
 
 fn config(site: &Site, log: &Path) -> Result<Config> {

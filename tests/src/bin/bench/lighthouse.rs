@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use fugitive_tests::{
+    certificate::Certificate,
     lighthouse::{Lighthouse, Load},
     origin::Origin,
     site::{DEMO_LINE, Site},
@@ -23,8 +24,9 @@ pub async fn lighthouse() -> Result<()> {
     let lighthouse = Lighthouse::install()?;
     let (with, without) = (Site::demo()?, Site::demo()?);
     ensure!(without.rewrite(DEMO_LINE, "")? > 0, "no page has the line");
-    let with = Origin::secure(&with).await?;
-    let without = Origin::secure(&without).await?;
+    let certificate = Certificate::new()?;
+    let with = Origin::secure(&with, &certificate).await?;
+    let without = Origin::secure(&without, &certificate).await?;
 
     let mut pages = BTreeMap::new();
     for page in PAGES {
@@ -32,7 +34,7 @@ pub async fn lighthouse() -> Result<()> {
         for run in 0..RUNS {
             for side in [run % 2, (run + 1) % 2] {
                 let origin = [&without, &with][side];
-                let load = lighthouse.anew(&origin.url(page))?;
+                let load = lighthouse.anew(&origin.url(page), &certificate.trust())?;
                 println!("{page} {} {load:?}", ["without", "with   "][side]);
                 seen[side].push(load);
             }
