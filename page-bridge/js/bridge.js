@@ -7,6 +7,7 @@
 import { watch } from "./consent.js";
 import init, { Bridge, Host } from "./fugitive_bridge.js";
 import { idle } from "./idle.js";
+import { isForgotten } from "./off.js";
 import { adopt, expect, prefetch } from "./page.js";
 import { choose, position } from "./position.js";
 import { offerPanel } from "./show.js";
@@ -18,7 +19,7 @@ export { forget, remove } from "./off.js";
 export { get, prefetch, reloaded, stats } from "./page.js";
 export { showPanel } from "./show.js";
 
-const WASM = new URL("__BRIDGE_WASM__", import.meta.url);
+const WASM = new URL("./__BRIDGE_WASM__", import.meta.url);
 /** What has time is done when the page has been there for this long, in milliseconds. */
 const LATER = 1_000;
 const UP = "up";
@@ -79,6 +80,7 @@ export async function start(settings, isFirst) {
   // Where the page was there before us, nothing of ours is urgent.
   rest = () => (isFirst ? idle() : globalThis.scheduler?.yield?.());
   await rest();
+  if (isForgotten()) return;
   if (isFirst) adoptLater();
   offerPanel(settings).catch((error) => warn("no panel", error));
   let shown, agreed, isOff;
@@ -145,11 +147,25 @@ function adoptLater() {
 
 /** What the page shows is told of at once; what it may show next is fetched when it has that. */
 function look(ended) {
+  const later = (then) => {
+    const after = setTimeout(then, LATER);
+    ended.addEventListener("abort", () => clearTimeout(after));
+  };
+  const quiet = () => idle().then(() => ended.aborted || prefetch());
   expect();
   addEventListener("load", expect, { once: true, signal: ended });
-  const quiet = () => idle().then(() => ended.aborted || prefetch());
-  const after = setTimeout(quiet, LATER);
-  ended.addEventListener("abort", () => clearTimeout(after));
+  later(quiet);
+  let page = location.pathname;
+  const turned = () => {
+    if (location.pathname === page) return;
+    page = location.pathname;
+    later(() => {
+      expect();
+      quiet();
+    });
+  };
+  // Some sites turn a page into the next one without leaving it.
+  globalThis.navigation?.addEventListener("currententrychange", turned, { signal: ended });
 }
 
 async function live(settings, life, consent, again) {

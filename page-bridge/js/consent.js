@@ -4,7 +4,7 @@
 const KEY = "fugitive:consent";
 const PAUSED = "fugitive:paused";
 const POSITION = "fugitive:position";
-const BANNER = "__BANNER__";
+const BANNER = "./__BANNER__";
 
 /** Where there is no storage an answer is good for this page. */
 let here, isPaused;

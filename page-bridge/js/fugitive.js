@@ -16,7 +16,7 @@
   const next = (target, event) =>
     new Promise((done) => target.addEventListener(event, done, { once: true }));
   // A name, because a bundler would look for a literal.
-  const file = "__BRIDGE__";
+  const file = "./fugitive/__BRIDGE__";
   const bridge = () => import(file);
   const warn = (error) => console.warn("fugitive: " + error);
 

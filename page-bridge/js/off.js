@@ -4,6 +4,8 @@ const CACHES = "fugitive-";
 const DATABASE = "fugitive";
 /** Read by the page loader: a page that finds it does not register again. */
 const OFF = "fugitive:off";
+/** Any other worker's script is the site's. */
+const WORKER = "/fugitive-sw.js";
 /** A worker that does not say in this time that it is done is not waited for, in milliseconds. */
 const WITHIN = 3_000;
 
@@ -16,14 +18,25 @@ export async function forget(isOurs) {
   await remove(isOurs);
 }
 
+/** Whether the visitor wants none of us: where the worker is the site's own it is in control all the same. */
+export function isForgotten() {
+  try {
+    return localStorage.getItem(OFF) !== null;
+  } catch {
+    return false;
+  }
+}
+
 /** The next page that wants us registers again. */
 export async function remove(isOurs) {
   const { serviceWorker } = navigator;
   for (const registration of await serviceWorker.getRegistrations()) {
     const { active, waiting, installing } = registration;
-    if (!isOurs(active ?? waiting ?? installing)) continue;
+    const sample = active ?? waiting ?? installing;
+    if (!isOurs(sample)) continue;
     if (active) await farewell(active);
-    await registration.unregister();
+    // A worker of the site's own that has us in it stays, without us.
+    if (new URL(sample.scriptURL).pathname.endsWith(WORKER)) await registration.unregister();
   }
   for (const name of await caches.keys()) {
     if (name.startsWith(CACHES)) await caches.delete(name);

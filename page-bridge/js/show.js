@@ -3,7 +3,7 @@
 import { why } from "./consent.js";
 import { idle } from "./idle.js";
 
-const PANEL = "__PANEL__";
+const PANEL = "./__PANEL__";
 
 const panel = () => {
   // A name, because a bundler would look for a literal.

@@ -183,8 +183,8 @@ impl Server {
                 (folder.path().to_owned(), Some(folder))
             }
         };
-        let folder = match config.site.as_os_str().is_empty() && !config.upstream.sites.is_empty() {
-            // The site is elsewhere: nothing is served from here.
+        let folder = match config.site.as_os_str().is_empty() {
+            // The site is elsewhere: nothing of it is served from here.
             true => outboards.join("empty"),
             false => config.site.clone(),
         };

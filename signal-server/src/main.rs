@@ -39,6 +39,9 @@ enum Command {
     Manifest {
         /// The folder of the site.
         dir: PathBuf,
+        /// The path of its pages, where it is not at the root of its host.
+        #[arg(long, value_name = "PATH", default_value = "/")]
+        base: String,
         #[command(flatten)]
         listed: Listed,
     },
@@ -192,11 +195,11 @@ fn main() -> anyhow::Result<()> {
             print!("{}", config::REFERENCE);
             Ok(())
         }
-        Command::Manifest { dir, listed } => {
+        Command::Manifest { dir, base, listed } => {
             let config = config::read(None, &[], BTreeMap::<(), ()>::new())?;
             log(&config);
             let rules = Rules::new(&listed.include, &listed.exclude)?;
-            let rules = rules.also(&listed.also_listed)?;
+            let rules = rules.also(&listed.also_listed)?.below(&base);
             let style = "{bar:40} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}";
             let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(style)?);
             let policy = Policy {

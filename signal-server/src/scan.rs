@@ -50,6 +50,7 @@ pub struct Rules {
     exclude: GlobSet,
     /// Folders that other hosts serve, each with the URL that it has there.
     also: Vec<(String, PathBuf)>,
+    base: String,
 }
 
 impl Rules {
@@ -69,7 +70,17 @@ impl Rules {
             include: (!include.is_empty()).then(|| set(include)).transpose()?,
             exclude: set(exclude)?,
             also: Vec::new(),
+            base: String::new(),
         })
+    }
+
+    /// The site is not at the root of its host but below this path.
+    pub fn below(mut self, base: &str) -> Self {
+        let base = base.trim_matches('/');
+        if !base.is_empty() {
+            self.base = key(Path::new(base));
+        }
+        self
     }
 
     /// Folders that other hosts serve are listed too, by whole URLs: each is `URL=FOLDER`. That the
@@ -150,7 +161,7 @@ pub struct Scanner {
     headers: bool,
     known: HashMap<PathBuf, Known>,
     hashes: Option<Hashes>,
-    /// What begins the keys: nothing, or another host.
+    /// What begins the keys: nothing, the path that the site lies below, or another host.
     prefix: String,
     also: Vec<Scanner>,
 }
@@ -159,6 +170,7 @@ impl Scanner {
     /// For a site that this server serves: files must be at rest for a while, and entries carry
     /// the headers that it sends. The root must be canonical. Outboards are written to `outboards`.
     pub fn live(root: PathBuf, mut rules: Rules, outboards: PathBuf, settle: Duration) -> Self {
+        let prefix = std::mem::take(&mut rules.base);
         let also = std::mem::take(&mut rules.also).into_iter();
         let also = also.map(|(prefix, folder)| Self {
             prefix,
@@ -174,7 +186,7 @@ impl Scanner {
             headers: true,
             known: HashMap::new(),
             hashes: None,
-            prefix: String::new(),
+            prefix,
         }
     }
 

@@ -1,7 +1,15 @@
 // The listeners, plain JavaScript because they must be there before any wasm is: what is not ours is
 // never touched, and what goes wrong goes to the network. Everything else is in Rust.
 
-const WASM = "__SW_WASM__";
+/** A worker of the site's own may have imported this; it is the site's to register and to take away. */
+const IS_GUEST = !location.pathname.endsWith("/fugitive-sw.js");
+/** What the page's tag says of us, which there the site's worker says. */
+const GIVEN = IS_GUEST
+  ? { base: "/", ...self.fugitive }
+  : { base: "./", ...Object.fromEntries(new URL(location).searchParams) };
+/** Below which our files lie. */
+const BASE = new URL(GIVEN.base, location);
+const WASM = new URL("fugitive/__SW_WASM__", BASE).href;
 const VERSION = "__VERSION__";
 const CACHE = `fugitive-${VERSION}`;
 const MEDIA = ["image", "video", "audio"];
@@ -17,7 +25,7 @@ const PREPARE_WITHIN = 5_000;
 const LEAVE_WITHIN = 1_000;
 const OFF = /[?&]fugitive=off(&|#|$)/;
 /** Other hosts of the site whose media may be listed, as the page's tag names them. */
-const HOSTS = new Set(new URL(location).searchParams.get("hosts")?.split(","));
+const HOSTS = new Set([GIVEN.hosts ?? []].flat().join().split(","));
 /** Conditional requests are the page's own business with the origin. */
 const CONDITIONAL = ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since"];
 
@@ -35,9 +43,7 @@ const shell = {
   script: location.href,
   memory: navigator.deviceMemory,
   cores: navigator.hardwareConcurrency,
-  manifest:
-    new URL(location).searchParams.get("manifest") ??
-    new URL("/fugitive/manifest.json", location).href,
+  manifest: new URL(GIVEN.manifest ?? "fugitive/manifest.json", BASE).href,
   body: (flow) =>
     new ReadableStream(
       {
@@ -108,8 +114,13 @@ async function leave() {
   const { installing, waiting, active } = registration;
   for (const other of [installing, waiting, active]) other?.postMessage({ fugitive: "leave" });
   for (const client of await clients.matchAll()) client.postMessage({ fugitive: "off" });
-  await registration.unregister();
+  if (!IS_GUEST) await registration.unregister();
   await clean();
+  if (IS_GUEST) {
+    // The site's worker stays; a page that wants us back has us.
+    starting = undefined;
+    isLost = true;
+  }
 }
 
 async function clean() {
@@ -136,7 +147,7 @@ async function route(event) {
 if (self.serviceWorker?.state === "activated") worker().catch(() => {});
 
 addEventListener("install", (event) => {
-  if (event.addRoutes) {
+  if (event.addRoutes && !IS_GUEST) {
     event.waitUntil(route(event).catch((error) => warn("no static routes", error)));
   }
   const install = async () => {
@@ -151,12 +162,12 @@ addEventListener("install", (event) => {
       if (!registration.active) await clean();
       throw new Error("the site wants none");
     }
-    await skipWaiting();
+    if (!IS_GUEST) await skipWaiting();
   };
   event.waitUntil(
     install().catch((error) => {
       warn("not installed", error);
-      throw error;
+      if (!IS_GUEST) throw error;
     }),
   );
 });
@@ -167,7 +178,7 @@ addEventListener("activate", (event) => {
       if (name.startsWith("fugitive-") && name !== CACHE) await caches.delete(name);
     }
   };
-  event.waitUntil(Promise.all([clients.claim(), old()]));
+  event.waitUntil(Promise.all([IS_GUEST || clients.claim(), old()]));
 });
 
 addEventListener("fetch", (event) => {

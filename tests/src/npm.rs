@@ -1,4 +1,4 @@
-//! Packages of npm that figures are taken with, each in a folder of its own below the target folder.
+//! Packages of npm that sites have, and that figures are taken with, each in a folder of its own below the target folder.
 
 use std::{
     fs,
@@ -10,9 +10,9 @@ use anyhow::{Context, Result, ensure};
 
 /// Installs a package, given with its version, unless it is there; says where.
 pub fn install(package: &str) -> Result<PathBuf> {
-    let name = package.split('@').next().unwrap_or_default();
+    let (name, _) = package.rsplit_once('@').context("no version")?;
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    let home = target.join(["npm-", name].concat());
+    let home = target.join(["npm-", &name.replace('/', "-")].concat());
     if home.join("node_modules").join(name).is_dir() {
         return Ok(home);
     }

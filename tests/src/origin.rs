@@ -17,7 +17,10 @@ use std::{
 
 use anyhow::Result;
 use fugitive_distance::{Distance, connections};
-use fugitive_server::{Config, Server, config::Policy};
+use fugitive_server::{
+    Config, Server,
+    config::{Access, Policy},
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -144,6 +147,17 @@ impl Origin {
             faults,
             stop: Some(stop),
         })
+    }
+
+    /// A server for signalling alone, of a site that something else serves.
+    pub async fn signalling(access: Access) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let config = Config {
+            access,
+            ..Config::default()
+        };
+        let (address, stop) = serve(config).await?;
+        Ok(Self::faultless(format!("http://{address}"), folder, stop))
     }
 
     /// Serves a site as most are: over HTTP/2, and by the default policy. There are no faults.

@@ -29,12 +29,12 @@ impl Files {
         })
     }
 
-    /// Writes an immutable file and returns the path by which a browser loads it.
+    /// Writes an immutable file into `fugitive` and returns its name there.
     pub fn hashed(&mut self, name: &str, extension: &str, bytes: &[u8]) -> Result<String> {
         let hash = blake3::hash(bytes).to_hex();
-        let file = format!("fugitive/{name}-{}.{extension}", &hash[..16]);
-        self.fixed(&file, bytes)?;
-        Ok(format!("/{file}"))
+        let file = format!("{name}-{}.{extension}", &hash[..16]);
+        self.fixed(&format!("fugitive/{file}"), bytes)?;
+        Ok(file)
     }
 
     /// Writes a file whose name never changes.

@@ -1,7 +1,8 @@
 //! The five scripts: page loader, bridge module, the question of consent, the panel, worker listener.
 //!
 //! Each is one file with its imports bundled. The names of the files they load stand in the source
-//! as quoted or bare `__NAMES__` and are filled in here.
+//! as `__NAMES__` and are filled in here; where these lie is relative to the script, so that all of it
+//! can lie below any path.
 
 use std::{fs, path::Path};
 
@@ -12,7 +13,7 @@ use crate::node::Node;
 /// `/fugitive.js`: a classic script in every page's head.
 pub fn loader(node: &Node, work: &Path, js: &Path, bridge: &str) -> Result<Vec<u8>> {
     let folder = copied(js, &work.join("loader"))?;
-    let source = fill(&read(&folder.join("fugitive.js"))?, "__BRIDGE__", bridge);
+    let source = read(&folder.join("fugitive.js"))?.replace("__BRIDGE__", bridge);
     node.esbuild(&folder, &source, "iife")
 }
 
@@ -37,10 +38,10 @@ pub fn bridge(
         ("consent.js", "__BANNER__", banner),
         ("show.js", "__PANEL__", panel),
     ] {
-        let filled = fill(&read(&folder.join(file))?, name, value);
+        let filled = read(&folder.join(file))?.replace(name, value);
         fs::write(folder.join(file), filled)?;
     }
-    let source = fill(&read(&folder.join("bridge.js"))?, "__BRIDGE_WASM__", wasm);
+    let source = read(&folder.join("bridge.js"))?.replace("__BRIDGE_WASM__", wasm);
     node.esbuild(&folder, &source, "esm")
 }
 
@@ -51,8 +52,8 @@ pub fn listener(node: &Node, work: &Path, js: &Path, glue: &str, wasm: &str) -> 
     let folder = copied(js, &work.join("listener"))?;
     let source = read(&folder.join("sw.js"))?;
     let version = blake3::hash(format!("{wasm}\n{glue}\n{source}").as_bytes()).to_hex();
-    let source = fill(&source, "__SW_WASM__", wasm);
-    let source = fill(&source, "__VERSION__", &version[..16]);
+    let source = source.replace("__SW_WASM__", wasm);
+    let source = source.replace("__VERSION__", &version[..16]);
     node.esbuild(&folder, &format!("{glue}\n{source}"), "iife")
 }
 
@@ -73,24 +74,4 @@ fn copied(from: &Path, to: &Path) -> Result<std::path::PathBuf> {
         }
     }
     Ok(to.to_owned())
-}
-
-/// Puts a string literal where the name stands, quoted or bare.
-fn fill(source: &str, name: &str, value: &str) -> String {
-    let literal = format!("\"{value}\"");
-    source
-        .replace(&format!("\"{name}\""), &literal)
-        .replace(&format!("'{name}'"), &literal)
-        .replace(name, &literal)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn name_is_filled_in_whether_it_is_quoted_or_bare() {
-        let source = "a(\"__X__\");b('__X__');c(__X__)";
-        assert_eq!(fill(source, "__X__", "/p"), "a(\"/p\");b(\"/p\");c(\"/p\")");
-    }
 }

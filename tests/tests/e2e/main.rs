@@ -1,6 +1,7 @@
 //! Visitors in real browsers, a file a subject. One program: building several took longer than most of
 //! them take to run.
 
+mod beside;
 mod cache;
 mod consent;
 mod docs;
