@@ -136,6 +136,10 @@ async function clean() {
   });
 }
 
+/** What is asked for first is then known to be ours to share. */
+const prepare = (ready) =>
+  within(ready.prepare(), PREPARE_WITHIN, "manifest").catch((error) => warn("install", error));
+
 async function route(event) {
   // What is neither media nor asked for by name bypasses the worker, where the browser can do that.
   const ours = MEDIA.map((requestDestination) => ({ requestDestination }));
@@ -153,8 +157,7 @@ addEventListener("install", (event) => {
   const install = async () => {
     isInstalling = true;
     const ready = await within(worker(), INSTALL_WITHIN, "install");
-    // What is asked for first is then known to be ours to share.
-    await within(ready.prepare(), PREPARE_WITHIN, "manifest").catch((error) => warn("install", error));
+    await prepare(ready);
     isInstalling = false;
     if (isOff) throw new Error("taken away");
     if (!ready.isWanted()) {
@@ -241,15 +244,23 @@ addEventListener("message", (event) => {
     event.waitUntil(leave().finally(() => event.ports[0]?.postMessage("left")));
     return;
   }
+  let isBack = false;
   if (event.data.fugitive === "bridge") {
     // A site that clears all caches, its own among them, has not taken us away.
     isWanted = true;
-    if (isLost) isOff = isLost = false;
+    isBack = isLost;
+    if (isBack) isOff = isLost = false;
   }
-  if (isOff) return;
+  if (isOff) {
+    if (event.data.fugitive === "stats") event.ports[0]?.postMessage({});
+    return;
+  }
   event.waitUntil(
     worker()
-      .then((ready) => ready.heard(event))
+      .then(async (ready) => {
+        if (isBack) await prepare(ready);
+        await ready.heard(event);
+      })
       .catch((error) => warn("message", error)),
   );
 });

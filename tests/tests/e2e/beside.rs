@@ -99,8 +99,15 @@ async fn worker_of_the_sites_own_carries_ours_and_outlives_it() -> Result<()> {
     visitor.eval::<()>("fugitive.consent(true)").await?;
     visitor.goto(&origin.url("/empty.html")).await?;
     visitor.until_peers(1).await?;
-    visitor.goto(&origin.url("/again.html")).await?;
-    is_from_a_peer(&visitor, &holder).await?;
+    let hash = visitor.body_hash("fugitive.fetch('/image1.jpg')").await?;
+    assert_eq!(
+        hash,
+        visitor
+            .body_hash("fetch('/image1.jpg', { cache: 'reload' })")
+            .await?
+    );
+    let served = visitor.until_served(".jpg", 1).await?;
+    assert_eq!(served[0].0, "tier-1");
     visitor.quit().await?;
     holder.quit().await
 }

@@ -84,6 +84,11 @@ async fn visitor_who_wants_it_forgotten_is_left_alone_until_a_yes() -> Result<()
     let visitor = visitor(&driver, &origin).await?;
     visitor.eval::<()>("fugitive.forget()").await?;
     until_nothing_is_left(&visitor, &peer).await?;
+    assert!(
+        visitor
+            .eval::<bool>("fugitive.stats().then(({ peers }) => !peers)")
+            .await?
+    );
     is_inert(&visitor, &origin).await?;
     let kept: Vec<String> = visitor
         .eval("[...Object.keys(localStorage), ...Object.keys(sessionStorage)]")

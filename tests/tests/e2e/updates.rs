@@ -31,7 +31,7 @@ impl Build {
     fn new(name: &'static str) -> Result<Self> {
         let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/client");
         let script = fs::read_to_string(client.join("fugitive-sw.js"))?;
-        let (_, from) = script.split_once("/fugitive/sw-").context("no wasm")?;
+        let (_, from) = script.split_once("fugitive/sw-").context("no wasm")?;
         let (hash, _) = from.split_once(".wasm").context("no wasm")?;
         let mut wasm = fs::read(client.join(format!("fugitive/sw-{hash}.wasm")))?;
         // A custom section of the name `build`.
