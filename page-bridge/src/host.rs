@@ -303,6 +303,11 @@ impl Running {
                     self.ports.say(port, &FromBridge::Unsure { want }, None);
                 }
             }
+            Output::Behind { want, to } => {
+                if let Some((port, want)) = self.ports.whose(want) {
+                    self.ports.say(port, &FromBridge::Behind { want, to }, None);
+                }
+            }
             Output::End { want } => {
                 if let Some((port, want)) = self.ports.end(want) {
                     self.ports.say(port, &FromBridge::End { want }, None);
@@ -629,6 +634,7 @@ impl Running {
                 start,
                 end,
                 credit,
+                patience,
             } => {
                 let want = self.ports.number(port, want);
                 self.handle(Input::Want {
@@ -637,6 +643,7 @@ impl Running {
                     len,
                     bytes: start..end,
                     credit,
+                    patience,
                 });
             }
             ToBridge::Prefetch { want, id, len } => {

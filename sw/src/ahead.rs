@@ -131,7 +131,7 @@ async fn whole(state: &Rc<State>, variant: &Variant) -> Option<Vec<u8>> {
         match want.next_piece().await {
             Piece::Bytes { bytes: piece, .. } => writer::append(&mut bytes, &piece),
             Piece::End => return (bytes.len() as u64 == variant.len).then_some(bytes),
-            Piece::Unsure | Piece::Failed(_) => return None,
+            Piece::Unsure | Piece::Behind(_) | Piece::Failed(_) => return None,
         }
     }
 }

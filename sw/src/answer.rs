@@ -17,10 +17,11 @@ use web_sys::Response;
 use crate::{
     asking::Asking,
     catalogue::Listed,
-    flow::{self, Flow, Stream, Won},
+    flow::{Flow, Stream},
     link::Peers,
     log,
     origin::{self, Body, Fetching},
+    race::{self, Won},
     relay::{from_origin, relay},
     response::{init, unsatisfiable},
     tally::Source,
@@ -347,34 +348,35 @@ async fn from_parts(
     );
     if let Some(gap) = stream.gap() {
         // A large resource comes from the origin only as far as peers are late with it.
-        let hedge = flow::hedge(&gap);
+        let hedge = race::hedge(&gap);
         // What is asked for by name has another URL than the request.
         // Nor is a range of another host's, whose answer would not say which it is.
         let is_elsewhere = state.catalogue.is_elsewhere(&asking.url);
         let in_parts = (is_part || hedge != gap || asking.named) && !is_elsewhere;
-        let fetching = async |fetching: &Fetching| {
+        let fetching = async |fetching: &Fetching, bytes| {
             if in_parts {
                 let url = &head.resource.url;
-                fetching.rest(url, hedge.clone(), head.validator()).await
+                fetching.rest(url, bytes, head.validator()).await
             } else if asking.named {
                 fetching.whole(&asking.url).await
             } else {
                 fetching.request(&asking.request).await
             }
         };
-        match flow::race(state, &head, gap, fetching).await? {
+        match race::race(state, &head, gap, false, fetching).await? {
             Won::Peers(want, bytes, tier) => stream.begin(want, bytes, tier),
-            Won::Origin(response) if in_parts && stream.begin_with(&response, &hedge) => {}
-            // The page fetches it itself, with its own rights.
-            Won::Origin(response) if asking.named => {
-                drop(Body::of(&response));
-                return Ok(None);
-            }
-            Won::Origin(response) => {
-                if response.ok() && length_of(&response).is_some_and(|stated| stated != len) {
-                    state.catalogue.distrust(&asking.url);
+            Won::Origin(response, bytes, behind) => {
+                if !(in_parts && stream.begin_with(&response, &bytes, behind)) {
+                    // The page fetches it itself, with its own rights.
+                    if asking.named {
+                        drop(Body::of(&response));
+                        return Ok(None);
+                    }
+                    if response.ok() && length_of(&response).is_some_and(|stated| stated != len) {
+                        state.catalogue.distrust(&asking.url);
+                    }
+                    return relay(state, asking, response, Some(&head)).await.map(Some);
                 }
-                return relay(state, asking, response, Some(&head)).await.map(Some);
             }
         }
     }

@@ -10,6 +10,8 @@ use std::{
 
 use fugitive_core::{
     content::{BLOCK, ContentId, GROUP, groups_of},
+    hedge::LARGE,
+    port::AHEAD,
     request::parse_content_range,
 };
 use futures_channel::oneshot;
@@ -21,20 +23,16 @@ use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::Response;
 
 use crate::{
-    answer::{Head, peers_ready},
+    answer::Head,
     link::{Peers, Piece, Want},
     log,
     origin::{self, Body, Fetching},
+    race::{Won, hedge, race, spared},
     tally::{Served, Source},
     worker::State,
     writer::Writer,
 };
 
-/// How far peers may be ahead of the page, in bytes.
-const AHEAD: u64 = 2 << 20;
-/// The most that the origin is asked for in place of peers who are late, in bytes: they are asked
-/// again for what follows.
-const HEDGE: u64 = 1 << 20;
 /// After this many times in one answer peers are not asked again.
 const MAX_STRIKES: u32 = 2;
 /// Peers that say nothing for this long in the middle of an answer are left, in milliseconds.
@@ -42,131 +40,6 @@ const STALL: u32 = 1_500;
 
 /// Up to this length an answer takes what its source takes, in bytes.
 const COUNTS: u64 = 4 << 20;
-
-/// Who had the first byte.
-pub enum Won {
-    /// Peers; the first bytes and their tier.
-    Peers(Want, Uint8Array, u8),
-    /// The origin.
-    Origin(Response),
-}
-
-/// Asks peers for bytes of a resource and, when they are late, the origin too; the loser is
-/// cancelled. Peers who come while the origin is awaited still take part.
-pub async fn race(
-    state: &Rc<State>,
-    head: &Head,
-    bytes: Range<u64>,
-    fetch: impl AsyncFn(&Fetching) -> Result<Response, JsValue>,
-) -> Result<Won, JsValue> {
-    let fetching = Fetching::default();
-    let begun = origin::clock();
-    let (late, told_late) = oneshot::channel::<()>();
-    let asked = Cell::new(false);
-    let peers = pin!(from_peers(state, head, bytes, late, &asked));
-    let origin = pin!(async {
-        // Sent, or dropped when peers have nothing: either way it is the origin's turn.
-        let _ = told_late.await;
-        let began = origin::clock();
-        let response = fetch(&fetching).await;
-        if response.is_ok() {
-            state.origin_answered(origin::clock() - began);
-            // What it came later for having waited for peers first.
-            state.regret(began - begun);
-        }
-        response
-    });
-    let response = match select(peers, origin).await {
-        Either::Left((Some(won), _)) => return Ok(won),
-        Either::Left((None, origin)) => origin.await,
-        // Peers may still come where the origin can't; what it says does not exist does not.
-        Either::Right((answer, peers)) => {
-            let is_down = answer
-                .as_ref()
-                .map_or(true, |answer| answer.status() >= 500);
-            let saved = if is_down && asked.get() {
-                peers.await
-            } else {
-                None
-            };
-            if let Some(won) = saved {
-                return Ok(won);
-            }
-            answer
-        }
-    };
-    fetching.keep();
-    response.map(Won::Origin)
-}
-
-/// The first verified bytes from peers, or nothing when they have nothing; `late` is told, or
-/// dropped, when it is time to ask the origin.
-async fn from_peers(
-    state: &Rc<State>,
-    head: &Head,
-    bytes: Range<u64>,
-    late: oneshot::Sender<()>,
-    asked: &Cell<bool>,
-) -> Option<Won> {
-    let resource = &head.resource;
-    if !resource.listed {
-        return None;
-    }
-    let mut late = Some(late);
-    if !peers_ready(state).await {
-        late = None;
-        while !matches!(state.link.peers(), Peers::Here(_)) {
-            let _ = state.link.changed().await;
-        }
-    }
-    let (asked_at, start) = (origin::clock(), bytes.start);
-    let mut want = state
-        .link
-        .want(resource.id, resource.len, bytes, start + AHEAD);
-    asked.set(true);
-    let policy = state.catalogue.policy();
-    let deadline = state.pace.borrow().deadline(resource.len, &policy);
-    let on_time = loop {
-        let timeout = TimeoutFuture::new(deadline as u32);
-        match select(pin!(want.next()), timeout).await {
-            // Nobody is known to have it: whoever is first has won.
-            Either::Left((Piece::Unsure, _)) if policy.spare_origin => continue,
-            Either::Left((Piece::Unsure, _)) => break None,
-            Either::Left((piece, _)) => break Some(piece),
-            Either::Right(_) => {}
-        }
-        // Peers who are busy with what the page wanted before this are not late, up to a point.
-        let now = origin::clock();
-        let are_busy = now - state.link.bytes_at() < deadline;
-        if !are_busy || now - asked_at + deadline > f64::from(policy.max_wait_ms) {
-            break None;
-        }
-    };
-    let piece = match on_time {
-        Some(piece) => piece,
-        None => {
-            drop(late.take());
-            state.look_again();
-            want.next_piece().await
-        }
-    };
-    match piece {
-        Piece::Bytes {
-            offset,
-            bytes,
-            tier,
-        } if offset == start => {
-            let ms = origin::clock() - asked_at;
-            state.pace.borrow_mut().peer_answered(ms);
-            Some(Won::Peers(want, bytes, tier))
-        }
-        Piece::Failed(why) => {
-            log::debug(&[&resource.url, ": ", &why]);
-            None
-        }
-        _ => None,
-    }
-}
 
 enum From {
     /// To be found out.
@@ -188,6 +61,10 @@ pub struct Stream {
     end: Option<u64>,
     held: Vec<(u32, u32)>,
     from: From,
+    /// Peers who go on behind what the origin sends.
+    behind: Option<Want>,
+    /// The origin does not answer.
+    alone: bool,
     first: Option<(Uint8Array, u8)>,
     writer: Option<Writer>,
     served: Served,
@@ -213,6 +90,8 @@ impl Stream {
             end: Some(bytes.end),
             held,
             from: From::Nowhere,
+            behind: None,
+            alone: false,
             first: None,
             writer: None,
             served,
@@ -238,6 +117,8 @@ impl Stream {
             end,
             held: Vec::new(),
             from: From::Origin(body, end),
+            behind: None,
+            alone: false,
             first: None,
             writer: None,
             served,
@@ -295,7 +176,7 @@ impl Stream {
                 From::Peers(want) => {
                     let first = self.first.take();
                     match peers_next(want, first, self.at).await {
-                        Some((bytes, tier)) => {
+                        Next::Bytes(bytes, tier) => {
                             want.credit(self.at + u64::from(bytes.length()) + AHEAD);
                             let source = if tier == 1 {
                                 Source::Tier1
@@ -304,7 +185,11 @@ impl Stream {
                             };
                             (bytes, source)
                         }
-                        None => {
+                        Next::Behind(to) => {
+                            self.leave_head(to).await?;
+                            continue;
+                        }
+                        Next::Left => {
                             self.peers_left().await?;
                             continue;
                         }
@@ -318,7 +203,8 @@ impl Stream {
                     Ok(Some(bytes)) => (bytes, Source::Network),
                     Ok(None) if self.end.is_none() => return Ok(None),
                     Ok(None) if to.is_some_and(|to| self.at >= to) => {
-                        self.from = From::Nowhere;
+                        let behind = self.behind.take();
+                        self.from = behind.map_or(From::Nowhere, From::Peers);
                         continue;
                     }
                     Ok(None) => {
@@ -360,6 +246,9 @@ impl Stream {
             self.network = Some((since, sent, now));
         }
         self.at += length;
+        if let Some(behind) = &self.behind {
+            behind.credit(self.at + AHEAD);
+        }
         let is_over = match &self.from {
             From::Store(held_to) => self.at >= *held_to,
             From::Peers(_) => self.is_held(),
@@ -394,35 +283,77 @@ impl Stream {
         if self.state.catalogue.is_elsewhere(url) {
             return self.ask_origin(&head, gap).await;
         }
-        let hedge = hedge(&gap);
-        let rest =
-            async |fetching: &Fetching| fetching.rest(url, hedge.clone(), head.validator()).await;
-        match race(&self.state, &head, gap, rest).await? {
+        let rest = async |fetching: &Fetching, bytes| {
+            let rest = fetching.rest(url, bytes, head.validator());
+            rest.await
+        };
+        match race(&self.state, &head, gap, self.alone, rest).await? {
             Won::Peers(want, bytes, tier) => self.begin(want, bytes, tier),
-            Won::Origin(response) => {
-                self.strikes += 1;
-                self.go_on_with(&response, &hedge)?;
+            Won::Origin(response, bytes, behind) => {
+                self.strikes += u32::from(behind.is_none());
+                self.go_on_with(&response, &bytes, behind)?;
             }
         }
         Ok(())
     }
 
-    /// Whether the origin's answer begins with these bytes of this resource; then they are next.
-    pub fn begin_with(&mut self, response: &Response, bytes: &Range<u64>) -> bool {
+    /// The origin has the next bytes sooner than peers, who go on behind them.
+    async fn leave_head(&mut self, to: u64) -> Result<(), JsValue> {
+        let From::Peers(behind) = std::mem::replace(&mut self.from, From::Nowhere) else {
+            return Ok(());
+        };
+        let Some(head) = self.head.clone() else {
+            return Ok(());
+        };
+        if self.ask_origin(&head, self.at..to).await.is_err() {
+            // Then peers are all there is.
+            self.alone = true;
+        } else if matches!(self.from, From::Origin(..)) {
+            self.behind = Some(behind);
+        }
+        Ok(())
+    }
+
+    /// Whether the origin's answer begins with these bytes of this resource; then they are next, and
+    /// peers go on behind them.
+    pub fn begin_with(
+        &mut self,
+        response: &Response,
+        bytes: &Range<u64>,
+        behind: Option<Want>,
+    ) -> bool {
         let range = response.headers().get("content-range").ok().flatten();
         let range = range.as_deref().and_then(parse_content_range);
         let len = self.head.as_ref().map(|head| head.resource.len);
         let goes_on = response.status() == 206 && range == Some(bytes.start).zip(len);
         if goes_on {
             self.from = From::Origin(Body::of(response), Some(bytes.end));
+            self.behind = behind.or_else(|| self.wants_behind(bytes.end));
         }
         goes_on
     }
 
+    /// What follows the origin's bytes of something large is asked of peers meanwhile.
+    fn wants_behind(&self, from: u64) -> Option<Want> {
+        let resource = &self.head.as_ref()?.resource;
+        let (gap, link) = (self.gap()?, &self.state.link);
+        let may = resource.listed && resource.len > LARGE && self.strikes < MAX_STRIKES;
+        let asks = may && from < gap.end && matches!(link.peers(), Peers::Here(_));
+        asks.then(|| {
+            let (credit, patience) = (self.at + AHEAD, spared(&self.state.catalogue.policy()));
+            link.want(resource.id, resource.len, from..gap.end, credit, patience)
+        })
+    }
+
     /// As [`Stream::begin_with`], where there is no other way: a resource that changed in the middle
     /// comes as a whole, and the two must not be mixed.
-    fn go_on_with(&mut self, response: &Response, bytes: &Range<u64>) -> Result<(), JsValue> {
-        if self.begin_with(response, bytes) {
+    fn go_on_with(
+        &mut self,
+        response: &Response,
+        bytes: &Range<u64>,
+        behind: Option<Want>,
+    ) -> Result<(), JsValue> {
+        if self.begin_with(response, bytes, behind) {
             return Ok(());
         }
         drop(Body::of(response));
@@ -447,6 +378,7 @@ impl Stream {
     async fn ask_origin(&mut self, head: &Head, bytes: Range<u64>) -> Result<(), JsValue> {
         // What was there before is cancelled first.
         self.from = From::Nowhere;
+        self.behind = None;
         let fetching = Fetching::default();
         let url = &head.resource.url;
         if self.state.catalogue.is_elsewhere(url) {
@@ -455,7 +387,7 @@ impl Stream {
         }
         let response = fetching.rest(url, bytes.clone(), head.validator()).await?;
         fetching.keep();
-        self.go_on_with(&response, &bytes)
+        self.go_on_with(&response, &bytes, None)
     }
 
     /// The origin broke off. Once, it is asked to go on where it stopped.
@@ -497,18 +429,18 @@ async fn whole(fetching: &Fetching, head: &Head) -> Result<Uint8Array, JsValue> 
     Ok(bytes)
 }
 
-/// What the origin is asked for when peers are late with these bytes.
-pub fn hedge(gap: &Range<u64>) -> Range<u64> {
-    gap.start..gap.end.min(gap.start + HEDGE)
+/// What peers say next.
+enum Next {
+    Bytes(Uint8Array, u8),
+    /// The origin has the next bytes sooner, up to here.
+    Behind(u64),
+    /// Nothing, or nothing any more.
+    Left,
 }
 
-async fn peers_next(
-    want: &mut Want,
-    first: Option<(Uint8Array, u8)>,
-    at: u64,
-) -> Option<(Uint8Array, u8)> {
-    if first.is_some() {
-        return first;
+async fn peers_next(want: &mut Want, first: Option<(Uint8Array, u8)>, at: u64) -> Next {
+    if let Some((bytes, tier)) = first {
+        return Next::Bytes(bytes, tier);
     }
     match select(pin!(want.next_piece()), TimeoutFuture::new(STALL)).await {
         Either::Left((
@@ -518,12 +450,13 @@ async fn peers_next(
                 tier,
             },
             _,
-        )) if offset == at => Some((bytes, tier)),
+        )) if offset == at => Next::Bytes(bytes, tier),
+        Either::Left((Piece::Behind(to), _)) if to > at => Next::Behind(to),
         Either::Left((Piece::Failed(why), _)) => {
             log::debug(&["peers end early: ", &why]);
-            None
+            Next::Left
         }
-        _ => None,
+        _ => Next::Left,
     }
 }
 

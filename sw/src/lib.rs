@@ -3,9 +3,10 @@
 //! In the order in which a request walks through it: [`worker`] hears of it and knows the page,
 //! [`answer`] finds out where its bytes are, [`validate`] asks whether a stale copy still holds,
 //! [`catalogue`] knows the manifest, [`link`] reaches the bridge, [`origin`] the network, whose answer
-//! [`relay`] passes on; [`flow`] streams the bytes to the page and [`writer`] to the store. [`tally`]
-//! counts, [`context`] knows what is looked at, [`absence`] notices that the site wants no worker. What
-//! can be decided without a browser is decided in `fugitive-core`.
+//! [`relay`] passes on; [`race`] finds who has the first byte, [`flow`] streams the bytes to the page
+//! and [`writer`] to the store. [`tally`] counts, [`context`] knows what is looked at, [`absence`]
+//! notices that the site wants no worker. What can be decided without a browser is decided in
+//! `fugitive-core`.
 
 mod absence;
 mod ahead;
@@ -18,6 +19,7 @@ mod link;
 mod log;
 mod memory;
 mod origin;
+mod race;
 mod relay;
 mod response;
 mod tally;

@@ -41,6 +41,8 @@ pub enum Piece {
     },
     /// Nobody is known to hold it yet.
     Unsure,
+    /// The network is to fetch the next bytes, up to here; what comes now follows them.
+    Behind(u64),
     /// That was all.
     End,
     /// Nothing more comes.
@@ -324,8 +326,15 @@ impl Link {
         }
     }
 
-    /// Asks peers for bytes of a content.
-    pub fn want(self: &Rc<Self>, id: ContentId, len: u64, bytes: Range<u64>, credit: u64) -> Want {
+    /// Asks peers for bytes of a content; see [`ToBridge::Want`] for `patience`.
+    pub fn want(
+        self: &Rc<Self>,
+        id: ContentId,
+        len: u64,
+        bytes: Range<u64>,
+        credit: u64,
+        patience: u32,
+    ) -> Want {
         self.begin(|want| ToBridge::Want {
             want,
             id,
@@ -333,6 +342,7 @@ impl Link {
             start: bytes.start,
             end: bytes.end,
             credit,
+            patience,
         })
     }
 
@@ -398,6 +408,7 @@ impl Link {
                 )
             }
             FromBridge::Unsure { want } => (want, Piece::Unsure),
+            FromBridge::Behind { want, to } => (want, Piece::Behind(to)),
             FromBridge::End { want } => (want, Piece::End),
             FromBridge::Failed { want, why } => (want, Piece::Failed(why)),
         };

@@ -11,6 +11,10 @@ use crate::content::ContentId;
 /// A question of one Service Worker instance; answers carry it back.
 pub type WantId = u32;
 
+/// How far peers may be ahead of what the page has read of an answer, in bytes: a want's credit is the
+/// one and the other together.
+pub const AHEAD: u64 = 2 << 20;
+
 /// From the Service Worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -35,6 +39,10 @@ pub enum ToBridge {
         end: u64,
         /// Do not go beyond this byte before [`ToBridge::Credit`] says so.
         credit: u64,
+        /// How far behind the network peers may be with it at least, in milliseconds; `u32::MAX`
+        /// where the network does not answer.
+        #[serde(default)]
+        patience: u32,
     },
     /// The page that the visitor looks at shows these contents, or will, wherever they come from.
     Context {
@@ -120,6 +128,14 @@ pub enum FromBridge {
     Unsure {
         /// Whose.
         want: WantId,
+    },
+    /// The network has the next bytes sooner: what of this want was not sent up to here is to be
+    /// fetched from there. The bytes that come from now on follow them.
+    Behind {
+        /// Whose.
+        want: WantId,
+        /// One past the last byte that the network is to fetch.
+        to: u64,
     },
     /// All of it has been sent.
     End {

@@ -254,6 +254,7 @@ fn port() {
                 start: 5,
                 end: 90_000,
                 credit: 70_000,
+                patience: 800,
             },
         ),
         ("credit", ToBridge::Credit { want: 1, to: 9 }),
@@ -287,6 +288,7 @@ fn port() {
                 tier: 2,
             },
         ),
+        ("behind", FromBridge::Behind { want: 1, to: 9 }),
         ("end", FromBridge::End { want: 1 }),
     ];
     for (name, message) in from {

@@ -96,6 +96,7 @@ impl Driver {
             len,
             bytes: 0..len,
             credit: len,
+            patience: 0,
         });
         driver
     }

@@ -195,6 +195,10 @@ impl World<'_> {
             Output::Unsure { want } => {
                 self.clock.after(PORT, Event::Told(who, want, Told::Unsure));
             }
+            Output::Behind { want, to } => {
+                let told = Told::Behind { to };
+                self.clock.after(PORT, Event::Told(who, want, told));
+            }
             Output::End { want } => self.clock.after(PORT, Event::Told(who, want, Told::End)),
             Output::Failed { want, why } => {
                 self.log.failed(why);

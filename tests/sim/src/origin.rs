@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     Time,
     clock::mix,
-    worker::From,
+    worker::{From, STALL},
     world::{At, Event, FetchKey, World},
 };
 
@@ -22,7 +22,7 @@ pub struct Fetch {
     /// What has arrived, what has been given to the pipe, where it ends.
     came: u64,
     given: u64,
-    end: u64,
+    pub(crate) end: u64,
     began: Time,
     /// The origin has begun to answer, perhaps with more than the page reads as yet.
     pub(crate) answers: bool,
@@ -125,11 +125,15 @@ impl World<'_> {
             let ms = (now - began) as f64 / 1e3;
             self.visitors[at.who].pace.origin_answered(ms);
             self.learn(at.who, ms);
-            self.cancel_want(at, number);
-            self.with(at, number, |request| {
-                request.from = From::Origin;
-                request.timer = None;
-            });
+            let is_head = self.with(at, number, |request| request.from == From::Head);
+            if is_head == Some(false) {
+                self.cancel_want(at, number);
+                self.with(at, number, |request| {
+                    request.from = From::Origin;
+                    request.timer = None;
+                });
+                self.want_behind(at, number);
+            }
         }
         let next = self.with(at, number, |request| {
             if is_last {
@@ -141,8 +145,32 @@ impl World<'_> {
             self.takes(at, number, bytes, 2);
             let goes_on = self.with(at, number, |request| request.at < request.end);
             if is_last && goes_on == Some(true) {
-                self.open(at, number);
+                self.goes_on(at, number);
             }
+        }
+    }
+
+    /// The origin has sent what it was asked for.
+    fn goes_on(&mut self, at: At, number: u32) {
+        let behind = self.with(at, number, |request| {
+            let behind = request.want.filter(|_| request.from == From::Head);
+            if behind.is_some() {
+                request.from = From::Peers;
+            }
+            behind
+        });
+        let Some(want) = behind.flatten() else {
+            return self.open(at, number);
+        };
+        self.set_timer(at, number, STALL);
+        while let Some(told) = self
+            .with(at, number, |request| match request.from {
+                From::Head => None,
+                _ => request.behind.pop_front(),
+            })
+            .flatten()
+        {
+            self.told(at.who, want, told);
         }
     }
 

@@ -87,7 +87,7 @@ impl World<'_> {
                     self.stock(at, content, len, tier);
                     self.visitors[at.who].left_behind.remove(&want);
                 }
-                Told::Unsure => {}
+                Told::Unsure | Told::Behind { .. } => {}
                 Told::Failed(_) => {
                     self.visitors[at.who].left_behind.remove(&want);
                 }
@@ -115,7 +115,7 @@ impl World<'_> {
                 self.stock(at, content, len, tier);
                 self.prefetch(at);
             }
-            Told::Unsure => {}
+            Told::Unsure | Told::Behind { .. } => {}
             Told::Failed(_) => {
                 if let Some(page) = self.page(at) {
                     page.ahead.left.push(content);

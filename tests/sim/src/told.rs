@@ -20,6 +20,11 @@ pub enum Told {
     },
     /// Nobody is known to hold it.
     Unsure,
+    /// The network is to fetch the next bytes, up to here.
+    Behind {
+        /// One past the last.
+        to: u64,
+    },
     /// That was all.
     End,
     /// Nothing more comes, and why.
@@ -58,6 +63,9 @@ impl World<'_> {
                 }
                 // Peers who come while the origin is awaited still take part.
                 (Peers::Here, From::Race) if no_want && controlled => self.want(at, number),
+                (Peers::Here, From::Origin) if no_want && controlled => {
+                    self.want_behind(at, number);
+                }
                 _ => {}
             }
         }
@@ -90,6 +98,12 @@ impl World<'_> {
         let Some(number) = page.wants.get(&want).copied() else {
             return;
         };
+        // What follows the network's bytes waits for them.
+        if let Some(request) = page.requests.get_mut(&number)
+            && request.from == From::Head
+        {
+            return request.behind.push_back(told);
+        }
         match told {
             Told::Bytes {
                 offset,
@@ -126,6 +140,15 @@ impl World<'_> {
                     self.with(at, number, |request| request.timer = None);
                     self.hedge(at, number);
                 }
+            }
+            Told::Behind { to } => {
+                self.tells(at, number, "peers were behind");
+                self.cancel_fetch(at, number);
+                self.with(at, number, |request| {
+                    request.from = From::Head;
+                    request.timer = None;
+                });
+                self.fetch(at, number, to);
             }
             Told::End => {
                 page.wants.remove(&want);

@@ -1,23 +1,23 @@
 //! The Service Worker: manifest, store, peers with a deadline, the origin, as `sw/src/answer.rs` and
 //! `sw/src/flow.rs` do it; and the browser without one.
 
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 use crate::{
     Time,
     log::Sample,
     site::Content,
+    told::Told,
     world::{At, Event, FetchKey, Peers, World},
 };
 use fugitive_core::{
     content::{GROUP, GROUPS_PER_BLOCK},
     engine::Input,
+    hedge::LARGE,
     manifest::Policy,
-    port::WantId,
+    port::{AHEAD, WantId},
 };
 
-/// As in `sw/src/flow.rs`: how far peers may be ahead of the page.
-const AHEAD: u64 = 2 << 20;
 /// What the origin is asked for in place of peers who are late.
 const HEDGE: u64 = 1 << 20;
 /// How often, in one answer, before peers are not asked again.
@@ -36,6 +36,8 @@ pub(crate) enum From {
     Race,
     Peers,
     Origin,
+    /// The origin, for the next bytes; peers go on behind them.
+    Head,
 }
 
 /// A request under way.
@@ -55,6 +57,8 @@ pub struct Request {
     pub(crate) asked_at: Time,
     pub(crate) timer: Option<Time>,
     pub(crate) strikes: u32,
+    /// What was said of it by peers who go on behind what the origin fetches.
+    pub(crate) behind: VecDeque<Told>,
     /// From peers of tier 1 and 2, and from the origin.
     pub(crate) bytes: [u64; 3],
     pub(crate) start: u64,
@@ -146,6 +150,7 @@ impl World<'_> {
                 asked_at: 0,
                 timer: None,
                 strikes: 0,
+                behind: VecDeque::new(),
                 bytes: [0; 3],
                 start: bytes.start,
                 story: String::new(),
@@ -262,8 +267,43 @@ impl World<'_> {
                 len,
                 bytes,
                 credit,
+                patience: 0,
             },
         );
+    }
+
+    /// Asks the peers for what follows what the origin is asked for of something large.
+    pub(crate) fn want_behind(&mut self, at: At, number: u32) {
+        let fetch = self.with(at, number, |request| request.fetch).flatten();
+        let Some(start) = fetch.and_then(|fetch| self.fetches.get(fetch)?.end.into()) else {
+            return;
+        };
+        let want = self.visitors[at.who].last_want + 1;
+        let Some(page) = self.page(at) else { return };
+        let is_here = page.peers == Peers::Here;
+        let Some(request) = page.requests.get_mut(&number) else {
+            return;
+        };
+        let (content, len, bytes) = (request.content, request.len, start..request.end);
+        if !is_here || len <= LARGE || bytes.is_empty() || request.strikes >= MAX_STRIKES {
+            return;
+        }
+        request.want = Some(want);
+        request.from = From::Head;
+        request.timer = None;
+        let credit = request.read() + AHEAD;
+        page.wants.insert(want, number);
+        self.visitors[at.who].last_want = want;
+        let id = self.site.content(content).id();
+        let input = Input::Want {
+            want,
+            id,
+            len,
+            bytes,
+            credit,
+            patience: 0,
+        };
+        self.tell(at.who, input);
     }
 
     /// Asks the origin for what peers are late with.
@@ -318,7 +358,7 @@ impl World<'_> {
                 self.cancel_want(at, number);
                 self.peers_left(at, number);
             }
-            From::Peers | From::Origin => {}
+            From::Peers | From::Origin | From::Head => {}
         }
     }
 
@@ -440,11 +480,8 @@ impl World<'_> {
     }
 
     pub(crate) fn credit(&mut self, at: At, number: u32) {
-        let credit = self.with(at, number, |request| {
-            (request.want, request.read() + AHEAD, request.end)
-        });
-        if let Some((Some(want), to, end)) = credit {
-            let to = to.min(end);
+        let credit = self.with(at, number, |request| (request.want, request.read() + AHEAD));
+        if let Some((Some(want), to)) = credit {
             self.tell(at.who, Input::Credit { want, to });
         }
     }

@@ -39,7 +39,7 @@ const LOW_WATER: u64 = fugitive_core::engine::LOW_WATER;
 /// Between two looks of the matchmaker at who is silent.
 const TICK: Time = 5_000_000;
 /// Between two looks at how far a player is.
-const PLAYER: Time = 250_000;
+const PLAYER: Time = 50_000;
 
 /// After this a page counts as loaded, whatever it still waits for.
 const LOADING: Time = 5_000_000;

@@ -1,6 +1,6 @@
 //! What peers said of what they hold, for how long that is believed, and what follows from an answer.
 
-use super::{Engine, PeerId, asking::Asked, filter::Claim, peers::Peer, runs};
+use super::{Engine, PeerId, filter::Claim, peers::Peer, runs, want::Asked};
 use crate::{
     content::{ContentId, group_count},
     wire::MAX_RUNS,

@@ -3,19 +3,14 @@
 //! A peer whose filter says that it holds a content is pulled from without asking, one whose filter
 //! says that it does not is left in peace; the others are asked, the best few at once.
 
-use std::ops::Range;
-
 use super::{
     Engine, FailReason, Output, PeerId,
     answers::Known,
     peers::{Peer, Stage},
     pulse::GRACE,
+    want::{Asked, For, SMALL, Want},
 };
-use crate::{
-    content::{ContentId, GROUP, groups_of},
-    port::WantId,
-    wire::Message,
-};
+use crate::{content::GROUP, port::WantId, wire::Message};
 
 /// An ask that is not answered within this counts as a no, in milliseconds; a peer is given less
 /// where its round trips are known.
@@ -29,160 +24,11 @@ const MULTI_UNICAST: usize = 4;
 const BUSY_WAIT: u64 = 1_500;
 /// And not more often than this for one want.
 const MAX_BUSY: u32 = 4;
-/// A page that leaves this part of what it may be given unread is not waiting.
-const UNREAD: u64 = 4;
 /// Large contents of which it is known up to where they are read.
 const MAX_READINGS: usize = 8;
 /// A small content is not cut into pieces below this, in bytes, nor into more than so many.
 const SHARE: u64 = 4 * GROUP;
 const MAX_SHARES: u64 = 4;
-/// Up to this length the first byte is what counts, and the last comes with it; in bytes.
-pub(super) const SMALL: u64 = 1 << 20;
-
-/// Who waits for a want.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) enum For {
-    /// The page.
-    Us,
-    /// The page, perhaps, later.
-    Later,
-    /// A peer, which pulled this by its number: these groups of a small content, of which it has no
-    /// other holder.
-    Peer {
-        peer: PeerId,
-        pull: u32,
-        groups: Range<u32>,
-    },
-}
-
-/// A question that is out, or was answered.
-pub(super) struct Asked {
-    pub ask: u32,
-    pub peer: PeerId,
-    /// Until when an answer is awaited; none came yet.
-    pub until: Option<u64>,
-}
-
-/// Bytes that somebody waits for.
-pub(super) struct Want {
-    pub number: WantId,
-    pub whose: For,
-    pub id: ContentId,
-    pub len: u64,
-    pub bytes: Range<u64>,
-    pub credit: u64,
-    /// The next byte to deliver.
-    pub at: u64,
-    /// Groups that nobody has been asked to send yet, or whose sender failed.
-    pub open: Vec<Range<u32>>,
-    /// Groups that came, delivered or not.
-    pub have: Vec<Range<u32>>,
-    /// Verified, but not their turn yet: the first group, the bytes, the tier; in order.
-    pub ready: Vec<(u32, Vec<u8>, u8)>,
-    pub asked: Vec<Asked>,
-    /// Peers that are not to be asked for this want again.
-    pub failed: Vec<PeerId>,
-    /// How often peers said that they are busy.
-    pub busy: u32,
-    pub delivered: bool,
-    /// Groups may come twice.
-    pub doubled: bool,
-    /// When slow peers are looked for.
-    pub look_at: u64,
-    /// Since when the driver asks the origin as well, for all we know: nobody was known to hold it, or
-    /// who does was not known.
-    pub raced: Option<u64>,
-    /// When, and at which byte, peers were last level with what the page reads.
-    pub level: (u64, u64),
-    /// How far ahead of what the page reads peers may be at most, in bytes.
-    most_ahead: u64,
-    /// It goes on where an earlier one was: who reads has what came before, and waits for nothing.
-    pub reads_on: bool,
-    /// A search beyond our peers was made.
-    pub sought: bool,
-    /// Somebody who has it is being introduced, and until when that is waited for.
-    pub meets_until: u64,
-}
-
-impl Want {
-    pub(super) fn new(
-        number: WantId,
-        whose: For,
-        id: ContentId,
-        len: u64,
-        bytes: Range<u64>,
-        credit: u64,
-    ) -> Self {
-        Self {
-            number,
-            whose,
-            id,
-            len,
-            open: vec![groups_of(bytes.clone())],
-            have: Vec::new(),
-            at: bytes.start,
-            credit,
-            ready: Vec::new(),
-            asked: Vec::new(),
-            failed: Vec::new(),
-            busy: 0,
-            delivered: false,
-            doubled: false,
-            look_at: u64::MAX,
-            raced: None,
-            level: (0, bytes.start),
-            most_ahead: credit.saturating_sub(bytes.start),
-            reads_on: false,
-            sought: false,
-            meets_until: 0,
-            bytes,
-        }
-    }
-
-    pub(super) fn is_small(&self) -> bool {
-        self.len <= SMALL
-    }
-
-    /// The first group that is open and credited.
-    pub(super) fn next_open(&self) -> Option<u32> {
-        let first = self.open.first()?.start;
-        (u64::from(first) * GROUP < self.credit).then_some(first)
-    }
-
-    /// Whether the page has what it reads for now: there is nothing more to deliver, or it leaves a
-    /// good part of what it was given unread.
-    pub(super) fn keeps_level(&self) -> bool {
-        let to = self.credit.min(self.bytes.end);
-        let ahead = self
-            .most_ahead
-            .saturating_sub(self.credit.saturating_sub(self.at));
-        to <= self.at || self.credit < self.bytes.end && ahead >= self.most_ahead / UNREAD
-    }
-
-    /// Whether a peer of which this is known is to be asked. What it said to an earlier want of how
-    /// much it has of something large may have grown since: it keeps only those up to date that wait.
-    fn is_to_ask(&self, peer: &PeerId, known: &Known<'_>, next: u32) -> bool {
-        match known {
-            Known::Unknown => true,
-            Known::Groups(_) if !self.is_small() => {
-                let mut asked = self.asked.iter();
-                known.run_from(next, self.len).is_none() && !asked.any(|asked| asked.peer == *peer)
-            }
-            _ => false,
-        }
-    }
-
-    fn awaits(&self, peer: &PeerId) -> bool {
-        let mut asked = self.asked.iter();
-        asked.any(|asked| asked.peer == *peer && asked.until.is_some())
-    }
-
-    pub(super) fn fails(&mut self, peer: &PeerId) {
-        if !self.failed.contains(peer) {
-            self.failed.push(peer.clone());
-        }
-    }
-}
 
 impl Engine {
     pub(super) fn want_at(&self, number: WantId) -> Option<usize> {
@@ -218,6 +64,9 @@ impl Engine {
         if is_begun {
             self.deliver(number);
             self.doubt(number);
+        }
+        if self.is_unproven(number) {
+            self.leave_head(number);
         }
         self.pump(number);
     }
@@ -275,8 +124,10 @@ impl Engine {
     }
 
     pub(super) fn credit(&mut self, number: WantId, to: u64) {
+        self.look_if_level(number);
         if let Some(want) = self.wanted(number) {
             want.credit = want.credit.max(to);
+            self.look_if_level(number);
             self.pump(number);
         }
     }
@@ -526,7 +377,7 @@ impl Engine {
     /// A question costs a round trip, and its answer may be no: the page is not to wait for it.
     pub(super) fn unsure(&mut self, at: usize) {
         let want = &mut self.wants[at];
-        let waits = want.whose == For::Us && !want.delivered && !want.reads_on;
+        let waits = want.whose == For::Us && want.is_small() && !want.delivered;
         let says = waits && want.raced.is_none();
         if says && self.origin.is_some() {
             want.raced = Some(self.now);

@@ -11,9 +11,9 @@ use std::{ops::Range, rc::Rc};
 use super::{
     Engine, PeerId, Read,
     answers::{Known, Say},
-    asking::{Asked, For, SMALL, Want},
     peers::{Peer, Stage},
     pulse::{Bucket, GRACE},
+    want::{Asked, For, SMALL, Want},
 };
 use crate::{
     content::{BLOCK, ContentId, group_bytes, group_count, groups_of},

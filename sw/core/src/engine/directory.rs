@@ -5,7 +5,7 @@
 //! says is worth an entry; only what is served is told of, since an entry tells the server what this
 //! browser holds.
 
-use super::{Engine, Output, PeerId, answers::Known, asking::Want};
+use super::{Engine, Output, PeerId, answers::Known, want::Want};
 use crate::content::ContentId;
 
 /// Entries are good for a quarter of an hour; they are renewed this long after, in milliseconds.
@@ -93,19 +93,23 @@ impl Engine {
 
     /// Asks for holders of something large that no peer of ours is known to hold.
     pub(super) fn look_up(&mut self, want: &Want) {
-        if !self.directory.takes(want.len) {
-            return;
-        }
         let holds = |id| {
             let mut open = self.peers.iter().filter(|peer| peer.is_open());
             open.any(|peer| !matches!(peer.knows(id, self.now), Known::Nothing | Known::Unknown))
         };
+        if !holds(&want.id) {
+            self.find_holders(want.id, want.len);
+        }
+    }
+
+    /// Asks the server who holds something large, unless it was asked lately.
+    pub(super) fn find_holders(&mut self, id: ContentId, len: u64) {
         let now = self.now;
         self.directory.asked.retain(|(_, until)| *until > now);
-        let is_asked = self.directory.asked.iter().any(|(id, _)| *id == want.id);
-        if !is_asked && !holds(&want.id) {
-            self.directory.asked.push((want.id, now + ASKED_FOR));
-            let (id, want) = (want.id, HOLDERS);
+        let is_asked = self.directory.asked.iter().any(|(asked, _)| *asked == id);
+        if self.directory.takes(len) && !is_asked {
+            self.directory.asked.push((id, now + ASKED_FOR));
+            let want = HOLDERS;
             self.out.push_back(Output::Find { id, want });
         }
     }

@@ -126,6 +126,9 @@ pub enum Input {
         bytes: Range<u64>,
         /// Deliver up to here for now.
         credit: u64,
+        /// How far behind the network peers may be with it at least, in milliseconds; `u32::MAX` where
+        /// the network does not answer and what peers have is all there is.
+        patience: u32,
     },
     /// Deliver up to here.
     Credit {
@@ -240,6 +243,14 @@ pub enum Output {
     Unsure {
         /// Which want.
         want: WantId,
+    },
+    /// The network has the next bytes of something large sooner: fetch those of this want that were not
+    /// delivered up to here. What is delivered from now on follows them.
+    Behind {
+        /// Which want.
+        want: WantId,
+        /// One past the last byte that the network is to fetch.
+        to: u64,
     },
     /// A want has all it asked for.
     End {

@@ -13,7 +13,9 @@
 //! yes, and who sends something that fails is dropped and not taken again.
 
 mod answers;
+mod arriving;
 mod asking;
+mod behind;
 mod beyond;
 mod directory;
 mod events;
@@ -29,6 +31,7 @@ mod serving;
 mod shortage;
 mod survey;
 mod uplink;
+mod want;
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -36,7 +39,6 @@ use crate::{
     content::ContentId,
     wire::{self, Incoming, Message},
 };
-use asking::{For, Want};
 use beyond::{Errand, Found, Seeks};
 use directory::Directory;
 pub use events::{Config, DropReason, FailReason, Input, Output, PeerId, Read, Totals};
@@ -49,6 +51,7 @@ pub use serving::LOW_WATER;
 use shortage::Shortage;
 use survey::Inquiry;
 use uplink::Uplink;
+use want::{For, Want};
 
 /// The engine; see the top of this file for how it is driven.
 ///
@@ -163,7 +166,11 @@ impl Engine {
                 len,
                 bytes,
                 credit,
-            } => self.want(Want::new(want, For::Us, id, len, bytes, credit)),
+                patience,
+            } => self.want(Want {
+                patience,
+                ..Want::new(want, For::Us, id, len, bytes, credit)
+            }),
             Input::Prefetch { want, id, len } => {
                 self.want(Want::new(want, For::Later, id, len, 0..len, len));
             }
@@ -206,6 +213,7 @@ impl Engine {
         self.pulse_time();
         self.asking_time();
         self.pulling_time();
+        self.behind_time();
         self.serving_time();
         self.beyond_time();
         self.filter_time();
@@ -220,6 +228,7 @@ impl Engine {
             self.pulse_due(),
             self.asking_due(),
             self.pulling_due(),
+            self.behind_due(),
             self.serving_due(),
             self.beyond_due(),
             self.context.tell_at.unwrap_or(u64::MAX),

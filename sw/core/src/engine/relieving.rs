@@ -1,35 +1,21 @@
-//! Who is relieved of what it is slow with, and when peers are given up for the network.
+//! Who is relieved of what it is slow with.
 
-use super::{Engine, FailReason, asking::For};
+use super::Engine;
 use crate::{content::GROUP, port::WantId, wire::Message};
 
 /// How often it is looked for peers who are slow with the last of a want, in milliseconds.
 pub(super) const LOOK_EVERY: u64 = 100;
 
-/// Peers who are behind the page for this long, in milliseconds, and slower than this share of the
-/// network's rate, are given up for a while.
-const BEHIND_FOR: u64 = 3_000;
-const BEHIND: f64 = 0.5;
-
 impl Engine {
     /// When nothing of a want is left to assign, the peer that is slowest with what it owes loses it
-    /// to one that would have it sooner; and at any time who is slow with the very next bytes: at once what it has not begun to send, and what it may be
-    /// sending to whichever is first.
+    /// to one that would have it sooner; and at any time who is slow with the very next bytes: at once
+    /// what it has not begun to send, and what it may be sending to whichever is first.
     pub(super) fn relieve(&mut self, number: WantId) {
         let now = self.now;
         let Some(want) = self.wanted(number) else {
             return;
         };
         want.look_at = now + LOOK_EVERY;
-        if want.keeps_level() {
-            want.level = (now, want.at);
-        }
-        if self.is_behind(number) {
-            return self.fail(number, FailReason::Slower);
-        }
-        let Some(want) = self.wanted(number) else {
-            return;
-        };
         // While there is more to assign, only what holds back everything behind it is looked at.
         let head = (want.at / GROUP) as u32;
         let only_head = want.next_open().is_some();
@@ -94,20 +80,5 @@ impl Engine {
         if let Some(want) = self.wanted(number) {
             want.doubled = true;
         }
-    }
-
-    /// Whether peers are so slow with a large want, and for so long, that the page had it sooner from
-    /// the network. Who keeps level with a page that reads as it plays is fast enough.
-    fn is_behind(&self, number: WantId) -> bool {
-        let want = self.wants.iter().find(|want| want.number == number);
-        let Some((want, origin)) = want.zip(self.origin) else {
-            return false;
-        };
-        let (since, from) = want.level;
-        let took = self.now.saturating_sub(since);
-        want.whose == For::Us
-            && !want.is_small()
-            && took >= BEHIND_FOR
-            && (want.at - from) as f64 / (took as f64) < BEHIND * origin.rate
     }
 }

@@ -9,10 +9,10 @@ use std::{collections::VecDeque, ops::Range};
 
 use super::{
     DropReason, Engine, Output, PeerId, Read,
-    asking::For,
     holdings::{Held, MAX_WATCHED, Watch},
     peers::Peer,
     pulse::Bucket,
+    want::For,
 };
 use crate::{
     content::{ContentId, GROUP, GROUPS_PER_BLOCK, group_bytes},

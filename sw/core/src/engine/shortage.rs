@@ -7,9 +7,9 @@
 use super::{
     DropReason, Engine, Output, PeerId,
     answers::Known,
-    asking::For,
     holdings::Held,
     peers::{Peer, Stage},
+    want::For,
 };
 use crate::content::ContentId;
 
@@ -89,8 +89,11 @@ impl Engine {
                 group,
                 until: self.now + MISSED_FOR,
             });
+            let (id, len) = (want.id, want.len);
             let at = self.now.max(self.shortage.next);
             self.shortage.look_at = self.shortage.look_at.min(at);
+            // Who has all of it has this too.
+            self.find_holders(id, len);
         }
     }
 

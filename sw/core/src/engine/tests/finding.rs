@@ -278,6 +278,7 @@ fn who_has_a_part_tells_who_asked_when_it_has_more() {
     let bytes = noise(2_000_000, 1);
     let (id, len) = (ContentId::of(&bytes), 2_000_000);
     swarm.visitors[0].store.insert(id, bytes.clone());
+    swarm.given.insert(id, bytes.clone());
     let groups = vec![(0, 32)];
     swarm.input(0, Input::Stored { id, len, groups });
     swarm.visitors[1].got.insert(1, (0, Vec::new(), None));
@@ -287,6 +288,7 @@ fn who_has_a_part_tells_who_asked_when_it_has_more() {
         len,
         bytes: 0..len,
         credit: 32 * GROUP,
+        patience: 0,
     };
     swarm.input(1, input);
     swarm.run(1_000);
@@ -330,5 +332,6 @@ fn who_reads_on_in_something_large_asks_before_it_races_and_who_seeks_does_not_w
         swarm.run(3_000);
         assert_eq!(swarm.got(1, want).1, Some(Err(FailReason::NobodyHas)));
     }
-    assert_eq!(swarm.visitors[1].unsure, [1, 3]);
+    let heads = swarm.visitors[1].behind.iter().map(|(_, want, _)| *want);
+    assert_eq!(heads.collect::<Vec<_>>(), [1, 3]);
 }

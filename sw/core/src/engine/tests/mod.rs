@@ -1,5 +1,6 @@
 //! Engines in pairs and more, in fake time, over links that the test controls.
 
+mod behind;
 mod beyond;
 mod connections;
 mod directory;
@@ -34,6 +35,7 @@ struct Visitor {
     engine: Engine,
     store: HashMap<ContentId, Vec<u8>>,
     got: HashMap<WantId, Got>,
+    asked: HashMap<WantId, ContentId>,
     dropped: Vec<(PeerId, DropReason)>,
     dialled: Vec<(u64, PeerId, Option<PeerId>)>,
     restarted: Vec<(u64, PeerId)>,
@@ -43,6 +45,8 @@ struct Visitor {
     /// What the directory was told and asked, and when.
     directory: Vec<(u64, &'static str, Vec<ContentId>)>,
     unsure: Vec<WantId>,
+    /// What the network was to fetch: when, for which want, up to where.
+    behind: Vec<(u64, WantId, u64)>,
     open: u32,
     /// Changes what it sends: what a hostile or broken client would do.
     meddle: Option<fn(Vec<u8>) -> Vec<u8>>,
@@ -79,6 +83,8 @@ enum Event {
 /// the sender's way up carries them.
 struct Swarm {
     now: u64,
+    /// What visitors were given, which the network has.
+    given: HashMap<ContentId, Vec<u8>>,
     visitors: Vec<Visitor>,
     on_way: Vec<(u64, Event)>,
     /// Nothing that they send arrives.
@@ -121,6 +127,7 @@ impl Swarm {
             engine: Engine::new(config(index), 0),
             store: HashMap::new(),
             got: HashMap::new(),
+            asked: HashMap::new(),
             dropped: Vec::new(),
             dialled: Vec::new(),
             restarted: Vec::new(),
@@ -128,6 +135,7 @@ impl Swarm {
             more: Vec::new(),
             directory: Vec::new(),
             unsure: Vec::new(),
+            behind: Vec::new(),
             open: 0,
             meddle: None,
             frames_sent: 0,
@@ -141,6 +149,7 @@ impl Swarm {
         };
         let mut swarm = Self {
             now: 0,
+            given: HashMap::new(),
             visitors: (0..count).map(visitor).collect(),
             on_way: Vec::new(),
             silent: Vec::new(),
@@ -177,28 +186,38 @@ impl Swarm {
     fn give(&mut self, who: usize, bytes: &[u8]) -> ContentId {
         let id = ContentId::of(bytes);
         self.visitors[who].store.insert(id, bytes.to_vec());
+        self.given.insert(id, bytes.to_vec());
         let len = bytes.len() as u64;
         let groups = vec![(0, group_count(len))];
         self.input(who, Input::Stored { id, len, groups });
         id
     }
 
+    /// Where a test does not say how quick the network is, there is none.
     fn want(&mut self, who: usize, want: WantId, id: ContentId, len: u64, bytes: Range<u64>) {
         let start = bytes.start;
         self.visitors[who]
             .got
             .insert(want, (start, Vec::new(), None));
+        let patience = match self.visitors[who].engine.origin {
+            Some(_) => 0,
+            None => u32::MAX,
+        };
         let input = Input::Want {
             want,
             id,
             len,
             credit: bytes.end,
             bytes,
+            patience,
         };
         self.input(who, input);
     }
 
     fn input(&mut self, who: usize, input: Input) {
+        if let Input::Want { want, id, .. } = input {
+            self.visitors[who].asked.insert(want, id);
+        }
         self.visitors[who].engine.handle(input, self.now);
         self.drain(who);
     }
@@ -313,6 +332,10 @@ impl Swarm {
                     }
                 }
                 Output::Unsure { want } => visitor.unsure.push(want),
+                Output::Behind { want, to } => {
+                    visitor.behind.push((now, want, to));
+                    self.network(who, want, to);
+                }
                 Output::Restart { peer } => visitor.restarted.push((now, peer)),
                 Output::Signal { to, .. } => visitor.signals.push(to),
                 Output::Signalled { from, signal } => {
@@ -326,6 +349,19 @@ impl Swarm {
                 Output::Peers { open, .. } => visitor.open = open,
             }
         }
+    }
+
+    /// The network delivers the next bytes of a want; of what nobody was given it has zeros.
+    fn network(&mut self, who: usize, want: WantId, to: u64) {
+        let given = self.given.get(&self.visitors[who].asked[&want]);
+        let (start, got, end) = self.visitors[who].got.get_mut(&want).unwrap();
+        assert!(end.is_none());
+        let bytes = (*start as usize + got.len())..to as usize;
+        assert!(!bytes.is_empty());
+        got.extend(match given {
+            Some(given) => given[bytes].to_vec(),
+            None => vec![0; bytes.len()],
+        });
     }
 
     fn close(&mut self, a: usize, b: usize) {

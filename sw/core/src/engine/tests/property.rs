@@ -23,6 +23,8 @@ enum Chance {
     /// Or later than others.
     Late(usize, u64),
     ServerLost,
+    /// How quick the network is.
+    Network(u32, u64),
     Answered(usize, u8),
 }
 
@@ -42,6 +44,7 @@ fn chance() -> impl Strategy<Value = Chance> {
         any::<usize>().prop_map(Chance::Repeat),
         (any::<usize>(), 0u64..300).prop_map(|(n, by)| Chance::Late(n, by)),
         Just(Chance::ServerLost),
+        (0u32..1_000, 0u64..9_000_000).prop_map(|(first, rate)| Chance::Network(first, rate)),
         (who(), any::<u8>()).prop_map(|(who, kind)| Chance::Answered(who, kind)),
     ]
 }
@@ -105,6 +108,9 @@ impl Swarm {
                 }
             }
             Chance::ServerLost => self.input(4, Input::ServerLost),
+            Chance::Network(first_byte, rate) => {
+                self.input(4, Input::Origin { first_byte, rate });
+            }
             // What nobody asked for, with numbers that may be those of something.
             Chance::Answered(who, kind) if who != 4 => {
                 let number = u32::from(kind);
@@ -182,7 +188,7 @@ proptest! {
         swarm.want(4, 1, id, len, 0..len);
         swarm.want(4, 2, id, len, half..len);
         swarm.visitors[4].got.insert(3, (0, Vec::new(), None));
-        swarm.input(4, Input::Want { want: 3, id, len, bytes: 0..len, credit: half });
+        swarm.input(4, Input::Want { want: 3, id, len, bytes: 0..len, credit: half, patience: 0 });
         for (wait, event) in events {
             swarm.run(wait);
             swarm.chance(event);

@@ -128,6 +128,7 @@ fn where_all_peers_are_behind_in_a_film_somebody_is_looked_for_who_is_not() {
     let film = noise(8_000_000, 1);
     let id = ContentId::of(&film);
     swarm.visitors[1].store.insert(id, film.clone());
+    swarm.given.insert(id, film.clone());
     let (len, groups) = (8_000_000, vec![(0, 64)]);
     swarm.input(1, Input::Stored { id, len, groups });
     swarm.on_page(1, &[0, 1], &[id]);
@@ -151,6 +152,7 @@ fn who_was_behind_in_a_film_is_asked_again_when_the_next_part_is_wanted() {
     let film = noise(8_000_000, 1);
     let id = ContentId::of(&film);
     swarm.visitors[1].store.insert(id, film.clone());
+    swarm.given.insert(id, film.clone());
     let len = 8_000_000;
     let groups = vec![(0, 64)];
     swarm.input(1, Input::Stored { id, len, groups });

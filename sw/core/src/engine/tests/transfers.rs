@@ -55,6 +55,7 @@ fn nothing_goes_beyond_the_credit() {
         len: 4_000_000,
         bytes: 0..4_000_000,
         credit: 100_000,
+        patience: 0,
     };
     swarm.input(1, input);
     swarm.run(2_000);
