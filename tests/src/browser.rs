@@ -1,54 +1,38 @@
-//! Visitors: headless Chromium sessions, each with a profile of its own.
+//! Visitors: headless browser sessions, each with a profile of its own. What reaches deeper than a
+//! page can (scripts before all others, workers, tabs that are not in front) works in Chromium alone.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use thirtyfour::{CapabilitiesHelper, ChromiumLikeCapabilities, DesiredCapabilities, WebDriver};
+use thirtyfour::WebDriver;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::processes;
+pub use crate::driver::{Driver, Engine};
+use crate::{driver::Process, processes};
 
 /// How long anything in a page may take before a test gives up. Generous: the machine may be busy,
 /// and no test asserts a time.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What Chromium needs to run as root, without a display, without looking for the outside world.
-const ARGS: &[&str] = &[
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-    // Two visitors are two windows, and only one of them can be in front.
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding",
-];
-
-/// Runs before any script of a page: keeps every `served` event, in order.
+/// Runs before any script of a page, or after it has loaded: keeps every `served` event, in order.
 const RECORD: &str = r"
 (() => {
   self.__served = [];
   const listen = () => {
     if (!self.fugitive) return;
     clearInterval(timer);
+    self.__served.push(...fugitive.served.values());
     fugitive.addEventListener('served', ({ detail }) => self.__served.push(detail));
   };
   const timer = setInterval(listen, 1);
-})();
+  listen();
+})()
 ";
 
 /// A promise of what the store says it holds.
@@ -110,51 +94,6 @@ pub struct Served {
     pub ms: f64,
 }
 
-/// A chromedriver process; ends with this value.
-pub struct Driver {
-    process: Child,
-    url: String,
-}
-
-impl Driver {
-    /// Starts one on a port that it chooses.
-    pub fn start() -> Result<Self> {
-        let program = ["/usr/bin/chromedriver", "/usr/local/bin/chromedriver"]
-            .into_iter()
-            .find(|path| std::path::Path::new(path).exists())
-            .unwrap_or("chromedriver");
-        let mut process = Command::new(program)
-            .args(["--port=0", "--log-level=WARNING"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("chromedriver does not start")?;
-        let output = process.stdout.take().context("no output")?;
-        let mut lines = BufReader::new(output).lines();
-        let port = lines
-            .by_ref()
-            .map_while(std::result::Result::ok)
-            .find_map(|line| {
-                let (_, rest) = line.split_once("successfully on port ")?;
-                rest.trim_end_matches('.').parse::<u16>().ok()
-            })
-            .context("chromedriver does not say its port")?;
-        // Its pipe must not fill up.
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self {
-            process,
-            url: format!("http://127.0.0.1:{port}"),
-        })
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Job<T> {
@@ -165,7 +104,10 @@ enum Job<T> {
 /// One visitor.
 pub struct Visitor {
     driver: WebDriver,
+    engine: Engine,
     profile: TempDir,
+    /// After the session.
+    _own: Option<Process>,
 }
 
 impl Visitor {
@@ -183,16 +125,20 @@ impl Visitor {
     pub async fn in_profile(driver: &Driver, profile: TempDir, args: &[&str]) -> Result<Self> {
         // A browser that was killed leaves it behind, and the next one's port would be read from it.
         let _ = std::fs::remove_file(profile.path().join("DevToolsActivePort"));
-        let mut capabilities = DesiredCapabilities::chrome();
-        let data_dir = format!("--user-data-dir={}", profile.path().display());
-        for arg in ARGS.iter().chain(args).chain([&data_dir.as_str()]) {
-            capabilities.add_arg(arg)?;
-        }
-        capabilities.set("goog:loggingPrefs", json!({ "browser": "ALL" }))?;
-        let driver = WebDriver::new(&driver.url, capabilities).await?;
+        let (url, own) = driver.session()?;
+        let capabilities = driver.capabilities(profile.path(), args)?;
+        let engine = driver.engine;
+        let driver = WebDriver::new(&url, capabilities).await?;
         driver.set_script_timeout(PATIENCE).await?;
-        let visitor = Self { driver, profile };
-        visitor.before_scripts(RECORD).await?;
+        let visitor = Self {
+            driver,
+            engine,
+            profile,
+            _own: own,
+        };
+        if engine == Engine::Chromium {
+            visitor.before_scripts(RECORD).await?;
+        }
         Ok(visitor)
     }
 
@@ -208,7 +154,11 @@ impl Visitor {
 
     /// Goes to a page, in this tab.
     pub async fn goto(&self, url: &str) -> Result<()> {
-        Ok(self.driver.goto(url).await?)
+        self.driver.goto(url).await?;
+        if self.engine != Engine::Chromium {
+            self.eval::<()>(RECORD).await?;
+        }
+        Ok(())
     }
 
     /// The value of an expression, awaited, in the page.
@@ -484,6 +434,9 @@ impl Visitor {
 
     /// What the page's console said since the last call.
     pub async fn log(&self) -> Result<Vec<String>> {
+        if self.engine != Engine::Chromium {
+            return Ok(Vec::new());
+        }
         let entries = self.driver.browser_log().await?;
         Ok(entries
             .into_iter()

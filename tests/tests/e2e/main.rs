@@ -2,6 +2,7 @@
 //! them take to run.
 
 mod beside;
+mod browsers;
 mod cache;
 mod consent;
 mod docs;
