@@ -191,7 +191,8 @@ addEventListener("fetch", (event) => {
   const isNamed = url.startsWith(location.origin + FETCH);
   if (method !== "GET" || !(isNamed || MEDIA.includes(destination))) return;
   if (!url.startsWith(location.origin + "/") && !isReadable(request)) return;
-  if (cache === "no-store") return;
+  // A named one is never: so Firefox calls whatever has an If-Range.
+  if (cache === "no-store" && !isNamed) return;
   if (headers.has("authorization") || CONDITIONAL.some((name) => headers.has(name))) return;
   if (OFF.test(referrer)) return;
   event.respondWith(isNamed ? answerNamed(event) : answer(event));

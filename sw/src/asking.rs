@@ -45,7 +45,8 @@ impl Asking {
         Self {
             headers: origin::headers(&request.headers()),
             mode: match request.cache() {
-                RequestCache::NoStore => Mode::NoStore,
+                // A named one never is, whatever Firefox makes of its If-Range.
+                RequestCache::NoStore if !named => Mode::NoStore,
                 RequestCache::Reload => Mode::Reload,
                 RequestCache::NoCache => Mode::NoCache,
                 RequestCache::ForceCache => Mode::ForceCache,

@@ -120,6 +120,16 @@ async fn is_at_home(engine: Engine) -> Result<()> {
         .await?;
     let control = format!("fetch('/image1.jpg', {{ cache: 'no-store', ...{part} }})");
     ensure!(got == visitor.body_hash(&control).await?);
+    let is_part: bool = visitor
+        .eval(
+            "fetch('/image1.jpg', { method: 'HEAD' })
+               .then(({ headers }) => headers.get('etag'))
+               .then((etag) => fugitive.fetch('/image1.jpg',
+                 { headers: { range: 'bytes=5-9', 'if-range': etag } }))
+               .then(({ status, headers }) => status === 206 && headers.has('x-fugitive'))",
+        )
+        .await?;
+    ensure!(is_part, "a part on a condition that holds");
 
     visitor.eval::<()>("fugitive.forget()").await?;
     visitor
