@@ -30,6 +30,7 @@ mod runs;
 mod serving;
 mod shortage;
 mod survey;
+mod unreached;
 mod uplink;
 mod want;
 
@@ -50,6 +51,7 @@ use pulse::Origin;
 pub use serving::LOW_WATER;
 use shortage::Shortage;
 use survey::Inquiry;
+use unreached::Unreached;
 use uplink::Uplink;
 use want::{For, Want};
 
@@ -68,6 +70,7 @@ pub struct Engine {
     /// The oldest first.
     banned: VecDeque<PeerId>,
     lost: Vec<Lost>,
+    unreached: Unreached,
     wants: Vec<Want>,
     /// Which bytes of a large content were wanted last.
     readings: VecDeque<(ContentId, Range<u64>)>,
@@ -108,6 +111,7 @@ impl Engine {
             peers: Vec::new(),
             banned: VecDeque::new(),
             lost: Vec::new(),
+            unreached: Unreached::default(),
             wants: Vec::new(),
             readings: VecDeque::new(),
             holdings: Holdings::default(),

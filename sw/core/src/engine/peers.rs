@@ -161,7 +161,8 @@ impl Engine {
         self.lost.retain(|lost| lost.id != peer);
         let known = self.at(&peer).is_some()
             || self.banned.contains(&peer)
-            || self.me.as_ref() == Some(&peer);
+            || self.me.as_ref() == Some(&peer)
+            || via.is_some() && self.unreached.has(&peer, self.now);
         if known {
             return false;
         }
@@ -225,6 +226,7 @@ impl Engine {
             return self.refuse(id, DropReason::Banned);
         }
         self.lost.retain(|lost| lost.id != id);
+        self.unreached.forget(&id);
         let old = self.at(&id).map(|at| self.remove(at));
         if old.is_none() && self.peers.len() >= self.config.max_peers && !self.make_room() {
             return self.refuse(id, DropReason::Full);
@@ -287,6 +289,9 @@ impl Engine {
     pub(super) fn closed(&mut self, id: &PeerId) {
         if let Some(at) = self.at(id) {
             let peer = self.remove(at);
+            if !peer.is_open() {
+                self.unreached.add(id.clone(), self.now);
+            }
             self.come_back(&peer);
             self.lost_peer(peer);
         }
@@ -362,6 +367,7 @@ impl Engine {
         while let Some(peer) = self.peers.iter().find(|peer| late(peer)) {
             let id = peer.id.clone();
             self.drop_peer(&id, DropReason::NeverOpened);
+            self.unreached.add(id, now);
         }
         while let Some(at) = self.lost.iter().position(|lost| lost.at <= now) {
             let lost = self.lost.swap_remove(at);

@@ -280,3 +280,46 @@ fn old_client_is_spared_what_it_does_not_know() {
     swarm.run(1_000);
     assert!(swarm.got_all(1, 1, &bytes));
 }
+
+#[test]
+fn who_could_not_be_reached_is_not_dialled_again_because_others_introduce_him() {
+    let mut swarm = Swarm::with(4, |_| Config {
+        target_peers: 3,
+        ..Config::default()
+    });
+    swarm.connect(0, 1);
+    swarm.run(100);
+    swarm.input(0, Input::ServerLost);
+    let dials = |swarm: &Swarm, who: usize| {
+        let dialled = swarm.visitors[0].dialled.iter();
+        dialled.filter(|(_, peer, _)| *peer == name(who)).count()
+    };
+    // No answer comes: the harness connects only those whose offer is relayed.
+    let meet = |swarm: &mut Swarm, who: &str| {
+        let peers = vec![who.into()];
+        swarm.says(1, 0, &Message::Meet { peers });
+    };
+    meet(&mut swarm, "2");
+    swarm.run(20_000);
+    assert_eq!(dials(&swarm, 2), 1);
+    meet(&mut swarm, "2");
+    swarm.run(20_000);
+    assert_eq!(dials(&swarm, 2), 1);
+    // Others are, the server may say otherwise, and whoever comes by itself was reached.
+    meet(&mut swarm, "3");
+    assert_eq!(dials(&swarm, 3), 1);
+    let peers = vec![name(2)];
+    swarm.input(0, Input::Offered { peers });
+    assert_eq!(dials(&swarm, 2), 2);
+    swarm.connect(0, 2);
+    swarm.close(0, 2);
+    let before = dials(&swarm, 2);
+    meet(&mut swarm, "2");
+    assert_eq!(dials(&swarm, 2), before + 1);
+    // And not for ever.
+    swarm.run(20_000);
+    swarm.run(600_000);
+    let before = dials(&swarm, 2);
+    meet(&mut swarm, "2");
+    assert_eq!(dials(&swarm, 2), before + 1);
+}
