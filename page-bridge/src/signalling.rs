@@ -3,7 +3,7 @@
 //! It comes back for ever, after a random part of a delay that doubles from half a second to thirty
 //! seconds, so that a server that died under ten thousand clients is not met by all of them at once.
 //! What was lost with the socket is not sent again: peers dial anew, and what the server has to know
-//! is in the join.
+//! is in the join, which travels with the handshake.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,13 +11,13 @@ use std::{
 };
 
 use fugitive_signal::{
-    HEARTBEAT_SECONDS, MAX_MESSAGE, Measured, Position, ToClient, ToServer, VERSION,
+    HEARTBEAT_SECONDS, MAX_MESSAGE, Measured, Position, ToClient, ToServer, VERSION, handshake,
 };
 use gloo::{
     events::EventListener,
     timers::callback::{Interval, Timeout},
 };
-use js_sys::{ArrayBuffer, Uint8Array};
+use js_sys::{Array, ArrayBuffer, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{BinaryType, MessageEvent, WebSocket};
 
@@ -40,12 +40,27 @@ pub struct Joining {
     pub position: Option<Position>,
 }
 
+impl Joining {
+    fn message(&self) -> ToServer {
+        ToServer::Join {
+            version: VERSION,
+            page: self.page.clone(),
+            want: self.want,
+            ticket: self.ticket.clone(),
+            room: None,
+            position: self.position,
+        }
+    }
+}
+
 /// The socket, and what it takes to have one again.
 pub struct Signalling {
     joining: RefCell<Joining>,
     tell: Box<dyn Fn(ToClient)>,
     measured: Box<dyn Fn() -> Vec<Measured>>,
     socket: RefCell<Option<Socket>>,
+    /// The present socket has yet to join when it opens: its handshake did not.
+    joins: Cell<bool>,
     /// Welcomed on the present socket.
     joined: Cell<bool>,
     /// Failed in a row.
@@ -78,6 +93,7 @@ impl Signalling {
             tell: Box::new(tell),
             measured: Box::new(measured),
             socket: RefCell::default(),
+            joins: Cell::default(),
             joined: Cell::default(),
             failures: Cell::default(),
             retry: RefCell::default(),
@@ -119,7 +135,22 @@ impl Signalling {
     }
 
     fn open(self: &Rc<Self>) -> Result<Socket, JsValue> {
-        let socket = WebSocket::new(&self.joining.borrow().url)?;
+        // Where a server, or a proxy, does not take the handshake the next one is plain.
+        let is_plain = self.failures.get() % 2 == 1;
+        let joining = self.joining.borrow();
+        let offer = handshake::offer(&fugitive_signal::encode(&joining.message()));
+        let socket = match offer.filter(|_| !is_plain) {
+            Some([name, join]) => {
+                self.joins.set(false);
+                let offered = Array::of2(&name.into(), &join.into());
+                WebSocket::new_with_str_sequence(&joining.url, &offered)?
+            }
+            None => {
+                self.joins.set(true);
+                WebSocket::new(&joining.url)?
+            }
+        };
+        drop(joining);
         socket.set_binary_type(BinaryType::Arraybuffer);
         let listen = |event: &'static str, heard: fn(&Rc<Self>, &web_sys::Event)| {
             let weak = Rc::downgrade(self);
@@ -160,15 +191,10 @@ impl Signalling {
     }
 
     fn opened(&self) {
-        let joining = self.joining.borrow();
-        self.send(&ToServer::Join {
-            version: VERSION,
-            page: joining.page.clone(),
-            want: joining.want,
-            ticket: joining.ticket.clone(),
-            room: None,
-            position: joining.position,
-        });
+        if self.joins.get() {
+            let join = self.joining.borrow().message();
+            self.send(&join);
+        }
     }
 
     fn heard(self: &Rc<Self>, event: &MessageEvent) {

@@ -11,10 +11,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use fugitive_signal::{ToClient, ToServer};
+use fugitive_signal::{ToClient, ToServer, handshake::BadHandshake};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use warp::{Filter, Rejection, reply::Response};
+use warp::{Filter, Rejection, http::StatusCode, reply::Response};
 
 use crate::{
     access::{Access, Refused},
@@ -310,7 +310,14 @@ impl Signalling {
         });
     }
 
-    async fn serve(self, stream: Stream, origin: String, remote: Visitor, share: Share) {
+    /// To the end of a connection, whose first message may have come with it.
+    async fn serve(
+        self,
+        (stream, first): (Stream, Option<Vec<u8>>),
+        origin: String,
+        remote: Visitor,
+        share: Share,
+    ) {
         let outgoing = Arc::new(Outgoing::new(remote));
         let now = self.now();
         let known = self.lock().known.clone();
@@ -335,7 +342,12 @@ impl Signalling {
                 }
             }
         };
-        if let Err(broken) = socket.talk(hear).await {
+        let flow = first.map_or(ControlFlow::Continue(()), |first| {
+            hear(Frame::Binary(&first))
+        });
+        if flow.is_continue()
+            && let Err(broken) = socket.talk(hear).await
+        {
             self.drop_client(conn, &broken.to_string());
         }
         let now = self.now();
@@ -500,14 +512,23 @@ pub fn route(
         .and(token)
         .and(warp::ext::get::<Visitor>())
         .map(
-            move |upgrade: Upgrade, origin: Option<String>, query: String, remote: Visitor| {
+            move |upgrade: Result<Upgrade, BadHandshake>,
+                  origin: Option<String>,
+                  query: String,
+                  remote: Visitor| {
+                let Ok(upgrade) = upgrade else {
+                    metrics::count(&signalling.metrics.refused, "why", "handshake");
+                    tracing::info!("signal: refused {remote}: {BadHandshake}");
+                    return entity::bare(StatusCode::BAD_REQUEST);
+                };
                 let access = access.load();
                 let origin = origin.unwrap_or_default();
                 match access.admit(remote, &origin, token_in(&query)) {
                     Ok(share) => {
                         let signalling = signalling.clone();
-                        upgrade.on_upgrade(move |stream| {
+                        upgrade.on_upgrade(move |stream, first| {
                             let sockets = signalling.sockets.clone();
+                            let stream = (stream, first);
                             sockets.track_future(signalling.serve(stream, origin, remote, share))
                         })
                     }

@@ -17,7 +17,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use fugitive_signal::MAX_MESSAGE;
+use fugitive_signal::{
+    MAX_MESSAGE,
+    handshake::{self, BadHandshake},
+};
 use futures_util::task::AtomicWaker;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -25,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use warp::{
     Filter, Rejection,
-    http::{HeaderMap, Request},
+    http::{HeaderMap, HeaderValue, Request, header::SEC_WEBSOCKET_PROTOCOL},
     reply::Response,
 };
 
@@ -48,18 +51,23 @@ thread_local! {
 pub struct Upgrade {
     response: Response,
     upgrade: OnUpgrade,
+    /// The first message, if the request carries it.
+    first: Option<Vec<u8>>,
 }
 
 impl Upgrade {
-    /// Grants it: `then` runs with the socket, if the client takes it.
-    pub fn on_upgrade<F>(self, then: impl FnOnce(Stream) -> F + Send + 'static) -> Response
+    /// Grants it: `then` runs with the socket and the first message, if the client takes it.
+    pub fn on_upgrade<F>(
+        self,
+        then: impl FnOnce(Stream, Option<Vec<u8>>) -> F + Send + 'static,
+    ) -> Response
     where
         F: Future<Output = ()> + Send,
     {
-        let upgrade = self.upgrade;
+        let (upgrade, first) = (self.upgrade, self.first);
         tokio::spawn(async move {
             match upgrade.await {
-                Ok(upgraded) => then(TokioIo::new(upgraded)).await,
+                Ok(upgraded) => then(TokioIo::new(upgraded), first).await,
                 Err(error) => tracing::debug!("signal: no upgrade: {error}"),
             }
         });
@@ -67,8 +75,10 @@ impl Upgrade {
     }
 }
 
-/// Takes requests for a WebSocket. Those that are none are not found.
-pub fn upgrade() -> impl Filter<Extract = (Upgrade,), Error = Rejection> + Clone {
+/// Takes requests for a WebSocket. Those that are none are not found; one may carry what cannot be a
+/// message.
+pub fn upgrade()
+-> impl Filter<Extract = (Result<Upgrade, BadHandshake>,), Error = Rejection> + Clone {
     warp::get()
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())
@@ -77,10 +87,29 @@ pub fn upgrade() -> impl Filter<Extract = (Upgrade,), Error = Rejection> + Clone
             *request.headers_mut() = headers;
             let response = create_response_with_body(&request, || "".into());
             std::future::ready(match (response, upgrade) {
-                (Ok(response), Some(upgrade)) => Ok(Upgrade { response, upgrade }),
+                (Ok(response), Some(upgrade)) => Ok(granted(request.headers(), response, upgrade)),
                 _ => Err(warp::reject::not_found()),
             })
         })
+}
+
+fn granted(
+    headers: &HeaderMap,
+    mut response: Response,
+    upgrade: OnUpgrade,
+) -> Result<Upgrade, BadHandshake> {
+    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let offered = offered.filter_map(|value| value.to_str().ok());
+    let named = handshake::read(offered)?;
+    if named.is_some() {
+        let name = HeaderValue::from_static(handshake::NAME);
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
+    }
+    Ok(Upgrade {
+        response,
+        upgrade,
+        first: named.flatten(),
+    })
 }
 
 /// Bytes both ways.

@@ -3,7 +3,10 @@
 //! Each WebSocket message is one binary frame: MessagePack with named fields. [`ToServer`] goes up,
 //! [`ToClient`] comes down. Unknown fields are ignored and an unknown kind is an
 //! [`Unreadable`] that the reader skips, so that two versions work with each other. The server
-//! relays a [`Signal`] without looking into it.
+//! relays a [`Signal`] without looking into it. A client's first message may travel in the
+//! WebSocket's [`handshake`].
+
+pub mod handshake;
 
 use fugitive_core::{content::ContentId, pack};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -28,7 +31,7 @@ pub type PeerId = String;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToServer {
-    /// The first message. The context is the `Origin` of the handshake and this page.
+    /// The first message, in the [`handshake`] or after it. The context is the `Origin` of the handshake and this page.
     Join {
         /// [`VERSION`].
         version: u32,

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fugitive_server::config::{Config, Rate};
-use fugitive_signal::{ToClient, ToServer};
+use fugitive_signal::{ToClient, ToServer, encode, handshake};
 use futures_util::SinkExt;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
@@ -236,7 +236,7 @@ async fn messages_of_one_address_are_limited_together() {
         client.say(&joining()).await;
         for _ in 0..messages {
             // It may be closed before all is sent.
-            let beat = fugitive_signal::encode(&ToServer::Heartbeat {
+            let beat = encode(&ToServer::Heartbeat {
                 measured: Vec::new(),
             });
             let _ = client.socket.send(Message::binary(beat)).await;
@@ -267,4 +267,71 @@ async fn visitor_stays_who_it_was_over_a_restart_where_the_secret_is_kept() {
     assert_eq!(after.id, before.id);
     let stranger = join(&Running::start(&[]).await, "/", 0, Some(before.ticket)).await;
     assert_ne!(stranger.id, before.id);
+}
+
+/// As a browser offers it.
+fn offered(message: &[u8]) -> String {
+    handshake::offer(message).unwrap().join(", ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_with_the_handshake_is_welcome_without_another_word() {
+    let server = Running::with(&[], |_| {}).await;
+    let before = join(&server, "/", 4, None).await;
+    let message = ToServer::Join {
+        version: 1,
+        page: "/".into(),
+        want: 4,
+        ticket: None,
+        room: None,
+        position: None,
+    };
+    let protocol = [("sec-websocket-protocol", &*offered(&encode(&message)))];
+    let client = knock(&server, "https://site", "", &protocol).await;
+    let mut client = client.unwrap_or_else(|status| panic!("{status}"));
+    match client.hear().await {
+        Some(ToClient::Welcome { id, .. }) => client.id = id,
+        other => panic!("{other:?}"),
+    }
+    let peers = vec![before.id.clone()];
+    assert_eq!(client.hear().await, Some(ToClient::Offered { peers }));
+    // What follows is heard as ever.
+    client.say(&ToServer::More { want: 1 }).await;
+    assert!(matches!(
+        client.hear().await,
+        Some(ToClient::Offered { .. })
+    ));
+    // And who offers the name alone joins after it.
+    let protocol = [("sec-websocket-protocol", handshake::NAME)];
+    let client = knock(&server, "https://site", "", &protocol).await;
+    let mut client = client.unwrap_or_else(|status| panic!("{status}"));
+    client.say(&joining()).await;
+    assert!(matches!(
+        client.hear().await,
+        Some(ToClient::Welcome { .. })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshake_that_carries_what_is_no_join_is_refused_and_nobody_suffers() {
+    let server = Running::with(&[], |_| {}).await;
+    let long = format!("fugitive, fugitive.join.{}", "A".repeat(6_000));
+    let garbage = ["fugitive, fugitive.join.A", "fugitive.join.AAAA", &*long];
+    for value in garbage {
+        let protocol = [("sec-websocket-protocol", value)];
+        let knocked = knock(&server, "https://site", "", &protocol).await;
+        assert_eq!(knocked.err(), Some(400), "{value}");
+    }
+    // What decodes is as welcome as a first message that says the same.
+    for (message, why) in [
+        (&b"\xc1\xc1"[..], "unreadable"),
+        (&encode(&ToServer::More { want: 1 }), "first message"),
+    ] {
+        let protocol = [("sec-websocket-protocol", &*offered(message))];
+        let client = knock(&server, "https://site", "", &protocol).await;
+        let client = client.unwrap_or_else(|status| panic!("{status}"));
+        let said = client.refused().await;
+        assert!(said.contains(why), "{said}");
+    }
+    join(&server, "/", 1, None).await;
 }

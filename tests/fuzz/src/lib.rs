@@ -20,7 +20,7 @@ use fugitive_core::{
     wire::{self, Incoming},
 };
 use fugitive_server::ticket::Tickets;
-use fugitive_signal::{ToClient, ToServer};
+use fugitive_signal::{ToClient, ToServer, handshake};
 
 pub use engine::engine;
 
@@ -80,6 +80,14 @@ pub fn pack(bytes: &[u8]) {
 /// A message between a client and the signal server.
 pub fn signal(bytes: &[u8]) {
     let _ = fugitive_signal::kind(bytes);
+    if let Ok(offered) = str::from_utf8(bytes)
+        && let Ok(Some(Some(message))) = handshake::read([offered].into_iter())
+    {
+        assert!(message.len() <= handshake::MOST + 2);
+        let again = handshake::offer(&message).map(|offered| offered.join(","));
+        let read = again.map(|again| handshake::read([&*again].into_iter()));
+        assert!(read.is_none_or(|read| read == Ok(Some(Some(message)))));
+    }
     if let Ok(message) = fugitive_signal::decode::<ToServer>(bytes) {
         let again = fugitive_signal::encode(&message);
         assert_eq!(fugitive_signal::decode(&again), Ok(message));

@@ -93,8 +93,8 @@ impl World<'_> {
         for content in held {
             self.tell_stored(at.who, content);
         }
-        // TCP, TLS, and the upgrade.
-        let opens = 3 * 2 * self.way_to_server(at.who);
+        // TCP and TLS; the join travels with the upgrade.
+        let opens = 2 * 2 * self.way_to_server(at.who);
         self.clock.after(opens, Event::Socket(at));
         self.clock.after(PORT, Event::Peers(at, Peers::Coming));
     }

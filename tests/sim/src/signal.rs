@@ -47,7 +47,7 @@ impl World<'_> {
         person.access + (world.between_ms[person.region][world.signal_region] * 1e3) as Time
     }
 
-    /// The bridge's socket is open.
+    /// The bridge asks for its socket, and joins with that.
     pub(crate) fn join(&mut self, at: At) {
         if self.bridge(at).is_none() {
             return;
