@@ -2,8 +2,8 @@
 //!
 //! A byte can come from a peer only if somebody who is there, serves, and can be connected to holds
 //! it by then; if the asking page has a worker; and if somebody's uplink has room for it. The bound
-//! takes each of these as if the others cost nothing: everybody who asked for something before and
-//! has not left holds it at once, whoever is there can be reached if any two of their NATs ever can,
+//! takes each of these as if the others cost nothing: everybody who asked for something before, or
+//! brought it from an earlier visit, and has not left holds it at once, whoever is there can be reached if any two of their NATs ever can,
 //! and uplinks are one pool, cut into windows of some seconds.
 //!
 //! What is asked for before the page can have a connection at all can only come from a peer if the
@@ -74,7 +74,18 @@ pub fn bound(workload: &Workload, people: &[Person], log: &Log) -> Bound {
     let mut holders: BTreeMap<(Content, u64), Holders> = BTreeMap::new();
     let mut wanted: BTreeMap<Time, u64> = BTreeMap::new();
     let (mut all, mut can_ask, mut has, mut at_once) = (0, 0, 0, 0);
+    let mut coming: Vec<usize> = (0..people.len())
+        .filter(|who| serves(&people[*who]))
+        .collect();
+    coming.sort_by_key(|who| std::cmp::Reverse(people[*who].comes()));
     for asked in &log.asked {
+        // Who has come by now brought what an earlier visit left.
+        while let Some(who) = coming.pop_if(|who| people[*who].comes() <= asked.at) {
+            for content in &people[who].before {
+                let held = holders.entry((*content, 0)).or_default();
+                held.add(who, people[who].leaves());
+            }
+        }
         let person = &people[asked.who];
         let bytes = asked.bytes.end - asked.bytes.start;
         all += bytes;
@@ -120,8 +131,8 @@ pub fn bound(workload: &Workload, people: &[Person], log: &Log) -> Bound {
 }
 
 /// When a visitor has its first connection at the earliest, on the page where it is at this time:
-/// the socket (three round trips), the join, an offer and its answer, and what it takes to set a
-/// channel up with a near neighbour.
+/// the socket (three round trips, the last of which carries the join), an offer and its answer, and
+/// what it takes to set a channel up with a near neighbour.
 fn connected(workload: &Workload, person: &Person, at: Time) -> Time {
     let looks = if person.tabs {
         &person.looks[..]
@@ -133,7 +144,7 @@ fn connected(workload: &Workload, person: &Person, at: Time) -> Time {
     let to_server = person.access + (between[workload.world.signal_region] * 1e3) as Time;
     let nearest = between.iter().copied().fold(f64::INFINITY, f64::min);
     let to_peer = person.access + (nearest * 1e3) as Time;
-    let takes = 2.0 * (5.0 * to_server as f64 + SETUP_ROUND_TRIPS * to_peer as f64);
+    let takes = 2.0 * (4.0 * to_server as f64 + SETUP_ROUND_TRIPS * to_peer as f64);
     let begins = looks.first().map_or(Time::MAX, |look| look.bridge);
     begins.saturating_add(takes as Time)
 }

@@ -1,6 +1,8 @@
 //! Who comes, with what device, when, and what they look at: drawn from the seed before the run, so
 //! that a run with peers and one without have the very same visitors.
 
+use std::collections::BTreeSet;
+
 use rand::{Rng, RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -71,6 +73,8 @@ pub struct Person {
     pub gives: Gives,
     /// When the worker is in control.
     pub worker: Time,
+    /// What is in the store from an earlier visit.
+    pub before: Vec<Content>,
     /// Pages, in order.
     pub looks: Vec<Look>,
 }
@@ -102,7 +106,13 @@ pub fn draw(workload: &Workload, site: &Site, count: usize, seed: u64) -> Vec<Pe
         .map(|index| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(1 + index as u64);
-            person(workload, site, count, &mut rng)
+            let mut person = person(workload, site, count, &mut rng);
+            // Of lots of their own, so that the visit is the same with and without.
+            rng.set_stream(u64::MAX - index as u64);
+            if person.worker == 0 {
+                person.before = earlier(workload, site, &mut rng);
+            }
+            person
         })
         .collect();
     people.sort_by_key(Person::comes);
@@ -140,6 +150,7 @@ fn person(workload: &Workload, site: &Site, count: usize, rng: &mut ChaCha8Rng) 
         },
         gives,
         worker: 0,
+        before: Vec::new(),
         looks: Vec::new(),
     };
     visit(workload, site, count, &mut person, rng);
@@ -220,6 +231,25 @@ fn visit(
             return;
         }
     }
+}
+
+/// What an earlier visit left in the store: of pages as popular as any, what was seen of them.
+fn earlier(workload: &Workload, site: &Site, rng: &mut ChaCha8Rng) -> Vec<Content> {
+    let visits = &workload.visits;
+    let mut room = (visits.store_mb * 1e6) as u64;
+    let mut before = BTreeSet::new();
+    for _ in 0..visits.earlier_pages {
+        let shown = &site.pages[site.visit(rng)];
+        let seen = shown.lazy.len() as f64 * visits.scrolled * 2.0 * rng.random::<f64>();
+        let seen = &shown.lazy[..(seen as usize).min(shown.lazy.len())];
+        for content in shown.eager.iter().chain(seen) {
+            let len = site.len(*content);
+            if len <= room && before.insert(*content) {
+                room -= len;
+            }
+        }
+    }
+    before.into_iter().collect()
 }
 
 /// The mean of a distribution, from fixed draws.
@@ -305,6 +335,29 @@ mod tests {
             let at_a_time = looked as f64 / end as f64;
             assert!((3.0..8.0).contains(&at_a_time), "{at_a_time}");
         }
+    }
+
+    #[test]
+    fn who_returns_has_the_popular_images_of_the_earlier_visit_and_who_does_not_has_none() {
+        let (workload, people) = people("shop", 500);
+        let site = Site::new(&workload.site, &mut ChaCha8Rng::seed_from_u64(1));
+        for person in &people {
+            assert_eq!(person.before.is_empty(), person.worker > 0);
+            let held: u64 = person.before.iter().map(|content| site.len(*content)).sum();
+            assert!(held as f64 <= workload.visits.store_mb * 1e6);
+        }
+        // What every page shows all of them have.
+        let shell = site.pages[0].eager[0];
+        let returning = people.iter().filter(|person| person.worker == 0);
+        assert!(returning.clone().count() > 350);
+        assert!(returning.into_iter().all(|p| p.before.contains(&shell)));
+        let film = Workload::load("flash").unwrap();
+        let site = Site::new(&film.site, &mut ChaCha8Rng::seed_from_u64(1));
+        assert!(
+            draw(&film, &site, 100, 1)
+                .iter()
+                .all(|person| person.before.is_empty())
+        );
     }
 
     #[test]

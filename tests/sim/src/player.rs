@@ -5,7 +5,15 @@ use std::ops::Range;
 
 use fugitive_core::request::PART;
 
-use crate::{Time, site::Content, workload::Video};
+use crate::{
+    Time,
+    site::Content,
+    workload::Video,
+    world::{At, Event, World},
+};
+
+/// Between two looks at how far a player is.
+const LOOKS: Time = 50_000;
 
 /// A player of one video.
 pub struct Player {
@@ -98,6 +106,45 @@ impl Player {
     /// Nothing more is read.
     pub fn ended(&self) -> bool {
         self.head as u64 >= self.len
+    }
+}
+
+impl World<'_> {
+    /// The visitor starts the video.
+    pub(crate) fn play(&mut self, at: At) {
+        let page = self.people[at.who].looks[at.look].page;
+        let (Some(video), Some(content)) = (&self.workload.site.video, self.site.pages[page].video)
+        else {
+            return;
+        };
+        let len = self.site.content(content).len();
+        let player = Player::new(content, len, video, self.clock.now());
+        if let Some(page) = self.page(at) {
+            page.player = Some(player);
+            self.played(at);
+        }
+    }
+
+    /// Time went on.
+    pub(crate) fn played(&mut self, at: At) {
+        let now = self.clock.now();
+        let Some(player) = self.page(at).and_then(|page| page.player.as_mut()) else {
+            return;
+        };
+        player.plays(now);
+        let (content, limit, part, ended) = (
+            player.content,
+            player.limit(),
+            player.next_part(),
+            player.ended(),
+        );
+        if let Some((number, bytes)) = part {
+            self.ask(at, number, content, bytes);
+        }
+        self.reads_to(at, limit);
+        if !ended {
+            self.clock.after(LOOKS, Event::Player(at));
+        }
     }
 }
 

@@ -41,6 +41,17 @@ impl World<'_> {
         }
     }
 
+    /// A visitor comes with what an earlier visit left.
+    pub(crate) fn bring(&mut self, who: usize) {
+        let people = self.people;
+        for content in &people[who].before {
+            let groups = self.site.content(*content).groups();
+            let held = self.visitors[who].store.entry(*content);
+            held.insert_entry(vec![(0, groups)]);
+            self.holders.entry(*content).or_default().insert(who);
+        }
+    }
+
     /// The worker takes control of a page that loaded before: what is there is kept.
     pub(crate) fn adopt(&mut self, at: At) {
         if self.gives(at.who) == Gives::Free {

@@ -213,6 +213,11 @@ impl Site {
         }
     }
 
+    /// How long a content is, without making it.
+    pub fn len(&self, content: Content) -> u64 {
+        self.contents[content as usize].len()
+    }
+
     /// What has this id.
     pub fn find(&self, id: &ContentId) -> Option<Content> {
         self.by_id.borrow().get(id).copied()

@@ -1,9 +1,13 @@
 //! What the bridge tells the worker, and what that makes of its requests.
 
-use fugitive_core::{engine::FailReason, port::WantId};
+use fugitive_core::{
+    engine::{FailReason, Input},
+    hedge::LARGE,
+    port::{AHEAD, WantId},
+};
 
 use crate::{
-    worker::{From, STALL},
+    worker::{From, MAX_STRIKES, STALL},
     world::{At, Peers, World},
 };
 
@@ -184,5 +188,39 @@ impl World<'_> {
         if goes_on.is_some() {
             self.hedge(at, number);
         }
+    }
+
+    /// Asks the peers for what follows what the origin is asked for of something large.
+    pub(crate) fn want_behind(&mut self, at: At, number: u32) {
+        let fetch = self.with(at, number, |request| request.fetch).flatten();
+        let Some(start) = fetch.and_then(|fetch| self.fetches.get(fetch)?.end.into()) else {
+            return;
+        };
+        let want = self.visitors[at.who].last_want + 1;
+        let Some(page) = self.page(at) else { return };
+        let is_here = page.peers == Peers::Here;
+        let Some(request) = page.requests.get_mut(&number) else {
+            return;
+        };
+        let (content, len, bytes) = (request.content, request.len, start..request.end);
+        if !is_here || len <= LARGE || bytes.is_empty() || request.strikes >= MAX_STRIKES {
+            return;
+        }
+        request.want = Some(want);
+        request.from = From::Head;
+        request.timer = None;
+        let credit = request.read() + AHEAD;
+        page.wants.insert(want, number);
+        self.visitors[at.who].last_want = want;
+        let id = self.site.content(content).id();
+        let input = Input::Want {
+            want,
+            id,
+            len,
+            bytes,
+            credit,
+            patience: 0,
+        };
+        self.tell(at.who, input);
     }
 }

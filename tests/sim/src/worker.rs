@@ -13,7 +13,6 @@ use crate::{
 use fugitive_core::{
     content::{GROUP, GROUPS_PER_BLOCK},
     engine::Input,
-    hedge::LARGE,
     manifest::Policy,
     port::{AHEAD, WantId},
 };
@@ -21,7 +20,7 @@ use fugitive_core::{
 /// What the origin is asked for in place of peers who are late.
 const HEDGE: u64 = 1 << 20;
 /// How often, in one answer, before peers are not asked again.
-const MAX_STRIKES: u32 = 2;
+pub(crate) const MAX_STRIKES: u32 = 2;
 /// Peers that say nothing for this long are left.
 pub(crate) const STALL: Time = 1_500_000;
 /// What it costs a request to pass through a worker, as measured in Chromium.
@@ -69,7 +68,7 @@ pub struct Request {
 }
 
 impl Request {
-    fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.at.min(self.limit)
     }
 }
@@ -270,40 +269,6 @@ impl World<'_> {
                 patience: 0,
             },
         );
-    }
-
-    /// Asks the peers for what follows what the origin is asked for of something large.
-    pub(crate) fn want_behind(&mut self, at: At, number: u32) {
-        let fetch = self.with(at, number, |request| request.fetch).flatten();
-        let Some(start) = fetch.and_then(|fetch| self.fetches.get(fetch)?.end.into()) else {
-            return;
-        };
-        let want = self.visitors[at.who].last_want + 1;
-        let Some(page) = self.page(at) else { return };
-        let is_here = page.peers == Peers::Here;
-        let Some(request) = page.requests.get_mut(&number) else {
-            return;
-        };
-        let (content, len, bytes) = (request.content, request.len, start..request.end);
-        if !is_here || len <= LARGE || bytes.is_empty() || request.strikes >= MAX_STRIKES {
-            return;
-        }
-        request.want = Some(want);
-        request.from = From::Head;
-        request.timer = None;
-        let credit = request.read() + AHEAD;
-        page.wants.insert(want, number);
-        self.visitors[at.who].last_want = want;
-        let id = self.site.content(content).id();
-        let input = Input::Want {
-            want,
-            id,
-            len,
-            bytes,
-            credit,
-            patience: 0,
-        };
-        self.tell(at.who, input);
     }
 
     /// Asks the origin for what peers are late with.

@@ -105,8 +105,13 @@ pub struct Visits {
     /// How long a page is looked at, in seconds.
     pub dwell_s: Dist,
     /// The share of visitors who were here before, so that their first page has a worker already.
-    /// Their store is taken to be empty.
     pub returning: f64,
+    /// How many pages these looked at then; what they saw is in their store.
+    #[serde(default)]
+    pub earlier_pages: usize,
+    /// As far as it fits in, in MB.
+    #[serde(default)]
+    pub store_mb: f64,
     /// The share of visitors who open pages in tabs of their own while an earlier one, which holds
     /// the swarm, stays open: on strong devices, on weak ones.
     pub tabs: (f64, f64),

@@ -38,8 +38,6 @@ new_key_type! {
 const LOW_WATER: u64 = fugitive_core::engine::LOW_WATER;
 /// Between two looks of the matchmaker at who is silent.
 const TICK: Time = 5_000_000;
-/// Between two looks at how far a player is.
-const PLAYER: Time = 50_000;
 
 /// After this a page counts as loaded, whatever it still waits for.
 const LOADING: Time = 5_000_000;
@@ -409,6 +407,9 @@ impl<'a> World<'a> {
             player: None,
             ahead: Ahead::default(),
         });
+        if at.look == 0 {
+            self.bring(at.who);
+        }
         for (index, (when, _)) in look.images.iter().enumerate() {
             self.clock.at(*when, Event::Image(at, index));
         }
@@ -450,41 +451,6 @@ impl<'a> World<'a> {
             self.clock.after(0, Event::Comes(next));
         }
         self.log.leaves(self.clock.now(), is_last);
-    }
-
-    fn play(&mut self, at: At) {
-        let page = self.people[at.who].looks[at.look].page;
-        let (Some(video), Some(content)) = (&self.workload.site.video, self.site.pages[page].video)
-        else {
-            return;
-        };
-        let len = self.site.content(content).len();
-        let player = Player::new(content, len, video, self.clock.now());
-        if let Some(page) = self.page(at) {
-            page.player = Some(player);
-            self.played(at);
-        }
-    }
-
-    fn played(&mut self, at: At) {
-        let now = self.clock.now();
-        let Some(player) = self.page(at).and_then(|page| page.player.as_mut()) else {
-            return;
-        };
-        player.plays(now);
-        let (content, limit, part, ended) = (
-            player.content,
-            player.limit(),
-            player.next_part(),
-            player.ended(),
-        );
-        if let Some((number, bytes)) = part {
-            self.ask(at, number, content, bytes);
-        }
-        self.reads_to(at, limit);
-        if !ended {
-            self.clock.after(PLAYER, Event::Player(at));
-        }
     }
 
     /// Tells an engine something and does what follows.
