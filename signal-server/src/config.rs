@@ -156,6 +156,7 @@ impl Config {
             enabled: self.policy.enabled,
             max_wait_ms: self.policy.max_wait_ms,
             spare_origin: self.spare_origin,
+            claims: !self.upstream.sites.is_empty(),
             manners,
         })
     }

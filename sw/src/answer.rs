@@ -367,13 +367,13 @@ async fn from_parts(
             Won::Peers(want, bytes, tier) => stream.begin(want, bytes, tier),
             Won::Origin(response, bytes, behind) => {
                 if !(in_parts && stream.begin_with(&response, &bytes, behind)) {
+                    if response.ok() && length_of(&response).is_some_and(|stated| stated != len) {
+                        state.catalogue.distrust(&asking.url);
+                    }
                     // The page fetches it itself, with its own rights.
                     if asking.named {
                         drop(Body::of(&response));
                         return Ok(None);
-                    }
-                    if response.ok() && length_of(&response).is_some_and(|stated| stated != len) {
-                        state.catalogue.distrust(&asking.url);
                     }
                     return relay(state, asking, response, Some(&head)).await.map(Some);
                 }

@@ -24,7 +24,11 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
 use web_sys::{Headers, RequestCache, RequestInit, Response};
 
-use crate::{absence, log, origin};
+use crate::{
+    absence,
+    claims::{Claim, Claims},
+    log, origin,
+};
 
 /// The manifest is believed for this long without asking again, in milliseconds.
 const BELIEVED_FOR: f64 = 60_000.0;
@@ -79,6 +83,7 @@ pub struct Catalogue {
     etag: RefCell<Option<String>>,
     /// When the origin last said that this is its manifest, in milliseconds since 1970.
     checked_at: Cell<f64>,
+    claims: Rc<Claims>,
     refreshing: RefCell<Option<Promise>>,
     refreshing_since: Cell<f64>,
 }
@@ -114,6 +119,7 @@ impl Catalogue {
             distrusted: RefCell::default(),
             etag: RefCell::default(),
             checked_at: Cell::new(f64::NEG_INFINITY),
+            claims: Rc::default(),
             refreshing: RefCell::default(),
             refreshing_since: Cell::default(),
         }
@@ -225,6 +231,23 @@ impl Catalogue {
     pub fn distrust(&self, url: &str) {
         log::warn(&["the manifest is wrong or old: ", url]);
         self.distrusted.borrow_mut().insert(url.to_owned());
+        self.claim(Claim::Differs, url);
+    }
+
+    /// The page got something that everybody may have: a server that wants to know of that is told.
+    pub fn saw(&self, url: &str) {
+        self.claim(Claim::Seen, url);
+    }
+
+    fn claim(&self, claim: Claim, url: &str) {
+        if self.policy().claims {
+            self.claims.claim(claim, self.folder(), url);
+        }
+    }
+
+    /// Where what belongs to the manifest lies.
+    fn folder(&self) -> &str {
+        self.url.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
 
     /// Asks the origin if it is time to, or `at_once`. Who comes while it is asked waits for the same
@@ -347,8 +370,7 @@ impl Catalogue {
     }
 
     async fn shard(&self, id: ContentId) -> Result<Entries, String> {
-        let base = self.url.rsplit_once('/').map_or("", |(base, _)| base);
-        let url = [base, "/shard/", &id.to_hex(), ".json"].concat();
+        let url = [self.folder(), "/shard/", &id.to_hex(), ".json"].concat();
         let response = origin::fetch(&url, &RequestInit::new())
             .await
             .map_err(|e| log::reason(&e))?;
@@ -361,8 +383,7 @@ impl Catalogue {
 
     /// Where the origin keeps the outboard of a content.
     pub fn outboard_url(&self, id: &ContentId) -> String {
-        let base = self.url.rsplit_once('/').map_or("", |(base, _)| base);
-        [base, "/bao/", &id.to_hex()].concat()
+        [self.folder(), "/bao/", &id.to_hex()].concat()
     }
 }
 

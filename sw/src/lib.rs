@@ -13,6 +13,7 @@ mod ahead;
 mod answer;
 mod asking;
 mod catalogue;
+mod claims;
 mod context;
 mod flow;
 mod link;

@@ -56,6 +56,9 @@ pub async fn relay(
             Writer::from_origin(state, head.clone(), start, asking.busy()),
         ),
         (200, None, _) if may_keep(asking, &response, &headers) => {
+            if cache::may_share(&headers) {
+                state.catalogue.saw(&asking.url);
+            }
             let resource = Resource {
                 url: asking.url.clone(),
                 id: ContentId([0; 32]),

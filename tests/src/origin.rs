@@ -17,10 +17,7 @@ use std::{
 
 use anyhow::Result;
 use fugitive_distance::{Distance, connections};
-use fugitive_server::{
-    Config, Server,
-    config::{Access, Policy},
-};
+use fugitive_server::{Config, Server, config::Policy};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -149,12 +146,12 @@ impl Origin {
         })
     }
 
-    /// A server for signalling alone, of a site that something else serves.
-    pub async fn signalling(access: Access) -> Result<Self> {
+    /// A server beside a site that something else serves.
+    pub async fn beside(config: Config) -> Result<Self> {
         let folder = TempDir::new()?;
         let config = Config {
-            access,
-            ..Config::default()
+            access_log: Some(log(&folder)),
+            ..config
         };
         let (address, stop) = serve(config).await?;
         Ok(Self::faultless(format!("http://{address}"), folder, stop))

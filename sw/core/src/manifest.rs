@@ -61,6 +61,10 @@ pub struct Policy {
     /// Requests wait for peers as long as that, though the origin may be faster: for who pays for
     /// its line. Else peers are waited for where they are expected to be no later.
     pub spare_origin: bool,
+    /// Whether the server, which makes the manifest of what visitors name, is to be told what they got
+    /// and it does not list, and what was not what it lists.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub claims: bool,
     /// What of a visitor's device and line may be used.
     #[serde(skip_serializing_if = "Limits::is_default")]
     pub manners: Limits,
@@ -72,6 +76,7 @@ impl Default for Policy {
             enabled: true,
             max_wait_ms: 800,
             spare_origin: false,
+            claims: false,
             manners: Limits::default(),
         }
     }

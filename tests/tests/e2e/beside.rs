@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use fugitive_core::manifest::Policy;
-use fugitive_server::{client_files::ClientFiles, config::Access, export, scan::Rules};
+use fugitive_server::{Config, client_files::ClientFiles, config::Access, export, scan::Rules};
 use fugitive_tests::{
     browser::{Driver, PATIENCE, Visitor},
     npm,
@@ -322,9 +322,13 @@ async fn site_behind_nginx_is_shared_as_its_configuration_says() -> Result<()> {
     let (site, port) = (Site::new()?, port()?);
     write_files(site.folder(), "/")?;
     let proxies = ["127.0.0.0/8".parse()?];
-    let signal = Origin::signalling(Access {
+    let access = Access {
         trusted_proxies: proxies.to_vec(),
         ..Access::default()
+    };
+    let signal = Origin::beside(Config {
+        access,
+        ..Config::default()
     })
     .await?;
     let folder = site.folder().to_string_lossy();
@@ -344,9 +348,13 @@ async fn site_behind_nginx_is_shared_as_its_configuration_says() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn site_below_a_path_of_a_plain_host_meets_at_another_one() -> Result<()> {
     let (site, port) = (Site::new()?, port()?);
-    let signal = Origin::signalling(Access {
+    let access = Access {
         origins: vec![format!("http://127.0.0.1:{port}")],
         ..Access::default()
+    };
+    let signal = Origin::beside(Config {
+        access,
+        ..Config::default()
     })
     .await?;
     let socket = signal

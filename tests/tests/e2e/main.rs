@@ -11,6 +11,7 @@ mod elsewhere;
 mod faults;
 mod history;
 mod journey;
+mod live;
 mod manners;
 mod off;
 mod panel;

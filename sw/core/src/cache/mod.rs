@@ -124,6 +124,11 @@ pub fn may_keep(response: &Headers) -> bool {
     has(response, "must-understand") || !has(response, "no-store")
 }
 
+/// Whether a cache that others use may have a response, as far as it says so (§5.2.2.5, §5.2.2.7).
+pub fn may_share(response: &Headers) -> bool {
+    !has(response, "no-store") && !has(response, "private")
+}
+
 fn is_unseen(name: &str) -> bool {
     UNSEEN.contains(&name) || name.starts_with("sec-")
 }

@@ -7,6 +7,7 @@ mod cache;
 mod lighthouse;
 mod mainthread;
 mod navigation;
+mod phone;
 mod swarm;
 mod transfer;
 
@@ -17,9 +18,10 @@ async fn main() -> Result<()> {
         Some("transfer") => transfer::transfer().await,
         Some("lighthouse") => lighthouse::lighthouse().await,
         Some("mainthread") => mainthread::mainthread().await,
+        Some("phone") => phone::phone().await,
         Some("swarm") => swarm::swarm().await,
         Some("return") => navigation::navigation().await,
-        _ => bail!("usage: bench cache|transfer|lighthouse|mainthread|swarm|return"),
+        _ => bail!("usage: bench cache|transfer|lighthouse|mainthread|phone|swarm|return"),
     }
 }
 
