@@ -83,8 +83,8 @@ use crate::{
     upstream::{BadUpstream, Entries, Upstream},
 };
 
-/// What a connection may have taken from a body without having sent it, in bytes. Small, so that
-/// the access log tells what went out, and many connections take little memory.
+/// What a connection, or a stream of one, may have taken from a body without having sent it, in bytes.
+/// Small, so that the access log tells what went out, and many connections take little memory.
 const CONNECTION_BUFFER: usize = 64 << 10;
 /// A client that acknowledges nothing for so long is gone.
 const LOST: Duration = Duration::from_secs(60);
@@ -437,6 +437,7 @@ impl Server {
         builder
             .http2()
             .timer(TokioTimer::new())
+            .max_send_buf_size(CONNECTION_BUFFER)
             .keep_alive_interval(timeouts.stalled / 2)
             .keep_alive_timeout(timeouts.stalled / 2);
         let mut stream = TimeoutStream::new(stream);

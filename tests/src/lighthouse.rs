@@ -62,6 +62,11 @@ impl Load {
     }
 }
 
+/// Whether Lighthouse itself says that nothing but another run is needed.
+pub fn is_mishap(error: &anyhow::Error) -> bool {
+    error.to_string().contains("Please run Lighthouse again")
+}
+
 /// What the page itself told at the end of a load.
 #[derive(Debug, Deserialize)]
 pub struct Told {

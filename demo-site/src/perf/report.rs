@@ -44,7 +44,8 @@ pub fn html(figures: &Figures) -> String {
          default screen, that of a phone, and no throttling of its own. The page with Fugitive is the same \
          page with the one line, without the panel.</li>\n\
          <li>All traffic of the origin, signalling too, is late by the round trip that is given and shares a \
-         line of that width; a connection costs one round trip more. Two visitors are {ms} ms from each \
+         line of that width; a connection costs one round trip more, and TLS another. Files come over HTTP/2. \
+         Two visitors are {ms} ms from each \
          other wherever the origin is, by way of a TURN server, and one can give {mbit} Mbit/s. Slow start \
          and loss on the way are not imitated.</li>\n\
          <li>A bar is the median, its dots are the loads, its line goes from the least to the most. Each \
