@@ -6,7 +6,7 @@ const IS_GUEST = !location.pathname.endsWith("/fugitive-sw.js");
 /** What the page's tag says of us, which there the site's worker says. */
 const GIVEN = IS_GUEST
   ? { base: "/", ...self.fugitive }
-  : { base: "./", ...Object.fromEntries(new URL(location).searchParams) };
+  : { ...Object.fromEntries(new URL(location).searchParams), base: "./" };
 /** Below which our files lie. */
 const BASE = new URL(GIVEN.base, location);
 const WASM = new URL("fugitive/__SW_WASM__", BASE).href;
@@ -15,8 +15,10 @@ const CACHE = `fugitive-${VERSION}`;
 const MEDIA = ["image", "video", "audio"];
 /** Where `fugitive.fetch` asks; never a path of the server's. */
 const FETCH = "/fugitive/fetch/";
-/** A request does not wait longer than this for the wasm to start, in milliseconds. */
+/** After this long no request waits for the wasm to start any more, in milliseconds. */
 const START_WITHIN = 1_000;
+/** Wasm that could not be had is not fetched again before this, in milliseconds. */
+const FETCH_AGAIN = 30_000;
 /** An install that hangs says nothing; this one fails, and says so, in milliseconds. */
 const INSTALL_WITHIN = 60_000;
 /** Nor does an install wait longer for the manifest, in milliseconds. */
@@ -78,12 +80,24 @@ let isLost = false;
 let isWanted = false;
 let isInstalling = false;
 let starting;
+let startedAt;
+let fetchableAt = 0;
 /** The one instance of the Rust worker; a start that failed is tried again by the next request. */
-const worker = () =>
-  (starting ??= start().catch((error) => {
-    starting = undefined;
-    throw error;
-  }));
+const worker = () => {
+  if (!starting) {
+    startedAt = performance.now();
+    starting = start().catch((error) => {
+      starting = undefined;
+      throw error;
+    });
+  }
+  return starting;
+};
+/** The same for a request, which has the network. */
+const workerInTime = () => {
+  const ready = worker();
+  return within(ready, Math.max(0, startedAt + START_WITHIN - performance.now()), "start");
+};
 
 async function start() {
   await wasm_bindgen({ module_or_path: await wasm() });
@@ -99,10 +113,13 @@ async function wasm() {
     isOff = isLost = true;
     throw new Error("nothing is installed any more");
   }
+  if (performance.now() < fetchableAt) throw new Error("the wasm could not be had");
+  fetchableAt = performance.now() + FETCH_AGAIN;
   const fetched = await fetch(WASM);
   if (!fetched.ok) throw new Error(`${WASM}: ${fetched.status}`);
   const cache = await caches.open(CACHE);
   await cache.put(WASM, fetched.clone());
+  fetchableAt = 0;
   return fetched;
 }
 
@@ -158,7 +175,6 @@ addEventListener("install", (event) => {
     isInstalling = true;
     const ready = await within(worker(), INSTALL_WITHIN, "install");
     await prepare(ready);
-    isInstalling = false;
     if (isOff) throw new Error("taken away");
     if (!ready.isWanted()) {
       isOff = true;
@@ -168,10 +184,12 @@ addEventListener("install", (event) => {
     if (!IS_GUEST) await skipWaiting();
   };
   event.waitUntil(
-    install().catch((error) => {
-      warn("not installed", error);
-      if (!IS_GUEST) throw error;
-    }),
+    install()
+      .finally(() => (isInstalling = false))
+      .catch((error) => {
+        warn("not installed", error);
+        if (!IS_GUEST) throw error;
+      }),
   );
 });
 
@@ -210,7 +228,7 @@ function isReadable({ url, mode, credentials, destination }) {
 
 async function answer(event) {
   try {
-    const ready = await within(worker(), START_WITHIN, "start");
+    const ready = await workerInTime();
     const response = await ready.answer(event, event.request.url, false);
     if (response) return response;
   } catch (error) {
@@ -228,7 +246,7 @@ async function answer(event) {
 async function answerNamed(event) {
   try {
     const url = decodeURIComponent(event.request.url.slice((location.origin + FETCH).length));
-    const ready = await within(worker(), START_WITHIN, "start");
+    const ready = await workerInTime();
     const response = await ready.answer(event, url, true);
     if (response) return response;
   } catch (error) {

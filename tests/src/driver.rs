@@ -6,7 +6,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -175,14 +175,7 @@ impl Process {
             url: format!("http://127.0.0.1:{port}"),
             _display: Some(display),
         };
-        let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            ensure!(
-                began.elapsed() < PATIENCE,
-                "WebKitWebDriver does not listen"
-            );
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        until_listens(port, String::new)?;
         Ok(driver)
     }
 
@@ -261,6 +254,20 @@ impl Drop for Display {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Waits until a program listens on this port of ours; `log` is what it has to say if it never does.
+pub fn until_listens(port: u16, log: impl Fn() -> String) -> Result<()> {
+    let began = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "nobody listens on port {port}: {}",
+            log()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// The first that is there, or the last.

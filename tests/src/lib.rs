@@ -7,7 +7,7 @@
 
 pub mod browser;
 pub mod certificate;
-mod driver;
+pub mod driver;
 pub mod lighthouse;
 pub mod npm;
 pub mod origin;

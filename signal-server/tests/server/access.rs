@@ -13,7 +13,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    client::{Client, join},
+    client::{Client, join, joining},
     running::Running,
 };
 
@@ -21,17 +21,6 @@ const SECRET: &str = "not a secret any more";
 /// Of RFC 8410, §10.
 const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
 const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
-
-fn joining() -> ToServer {
-    ToServer::Join {
-        version: 1,
-        page: "/".into(),
-        want: 0,
-        ticket: None,
-        room: None,
-        position: None,
-    }
-}
 
 /// A handshake; the status if it is refused.
 async fn knock(
@@ -133,7 +122,7 @@ async fn token_is_needed_and_must_be_of_the_key_for_the_origin_and_not_expired()
         token(Algorithm::EdDSA, &ed, here, 60),
     ] {
         let mut client = knock(&server, here, &good, &[]).await.ok().unwrap();
-        client.say(&joining()).await;
+        client.say(&joining("/", 0, None)).await;
         assert!(matches!(
             client.hear().await,
             Some(ToClient::Welcome { .. })
@@ -233,7 +222,7 @@ async fn messages_of_one_address_are_limited_together() {
     let second = from(&server, "203.0.113.1").await.ok().unwrap();
     let mut other = from(&server, "203.0.113.2").await.ok().unwrap();
     for (mut client, messages) in [(first, 70), (second, 20)] {
-        client.say(&joining()).await;
+        client.say(&joining("/", 0, None)).await;
         for _ in 0..messages {
             // It may be closed before all is sent.
             let beat = encode(&ToServer::Heartbeat {
@@ -248,7 +237,7 @@ async fn messages_of_one_address_are_limited_together() {
             "{why}"
         );
     }
-    other.say(&joining()).await;
+    other.say(&joining("/", 0, None)).await;
     let welcome = tokio::time::timeout(Duration::from_secs(5), other.hear()).await;
     assert!(matches!(welcome, Ok(Some(ToClient::Welcome { .. }))));
 }
@@ -278,14 +267,7 @@ fn offered(message: &[u8]) -> String {
 async fn who_joins_with_the_handshake_is_welcome_without_another_word() {
     let server = Running::with(&[], |_| {}).await;
     let before = join(&server, "/", 4, None).await;
-    let message = ToServer::Join {
-        version: 1,
-        page: "/".into(),
-        want: 4,
-        ticket: None,
-        room: None,
-        position: None,
-    };
+    let message = joining("/", 4, None);
     let protocol = [("sec-websocket-protocol", &*offered(&encode(&message)))];
     let client = knock(&server, "https://site", "", &protocol).await;
     let mut client = client.unwrap_or_else(|status| panic!("{status}"));
@@ -305,7 +287,7 @@ async fn who_joins_with_the_handshake_is_welcome_without_another_word() {
     let protocol = [("sec-websocket-protocol", handshake::NAME)];
     let client = knock(&server, "https://site", "", &protocol).await;
     let mut client = client.unwrap_or_else(|status| panic!("{status}"));
-    client.say(&joining()).await;
+    client.say(&joining("/", 0, None)).await;
     assert!(matches!(
         client.hear().await,
         Some(ToClient::Welcome { .. })

@@ -39,22 +39,24 @@ pub async fn connect_to(server: SocketAddr, origin: Option<&str>) -> Result<Clie
     })
 }
 
+pub fn joining(page: &str, want: u16, ticket: Option<String>) -> ToServer {
+    ToServer::Join {
+        version: fugitive_signal::VERSION,
+        page: page.into(),
+        want,
+        ticket,
+        room: None,
+        position: None,
+    }
+}
+
 pub async fn join(server: &Running, page: &str, want: u16, ticket: Option<String>) -> Client {
     join_at(server.address, page, want, ticket).await
 }
 
 pub async fn join_at(server: SocketAddr, page: &str, want: u16, ticket: Option<String>) -> Client {
     let mut client = connect_to(server, Some("https://site")).await.unwrap();
-    client
-        .say(&ToServer::Join {
-            version: fugitive_signal::VERSION,
-            page: page.into(),
-            want,
-            ticket,
-            room: None,
-            position: None,
-        })
-        .await;
+    client.say(&joining(page, want, ticket)).await;
     match client.hear().await {
         Some(ToClient::Welcome { id, ticket, .. }) => (client.id, client.ticket) = (id, ticket),
         other => panic!("{other:?}"),

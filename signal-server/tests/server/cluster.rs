@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    client::{Client, description, join, join_at},
+    client::{Client, description, join, join_at, joining},
     running::{Running, put},
 };
 
@@ -197,16 +197,7 @@ async fn other_origin_stays_another_world_and_strangers_are_not_reached() {
     let mut other = crate::client::connect(&there, Some("https://other"))
         .await
         .unwrap();
-    other
-        .say(&ToServer::Join {
-            version: 1,
-            page: "/".into(),
-            want: 9,
-            ticket: None,
-            room: None,
-            position: None,
-        })
-        .await;
+    other.say(&joining("/", 9, None)).await;
     // By then all have asked. Whose question comes first is offered the other.
     let offers = |told: Option<ToClient>, id: &String| matches!(told, Some(ToClient::Offered { peers }) if peers.contains(id));
     while !tokio::select! {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::{
-    client::{connect, description, join},
+    client::{connect, description, join, joining},
     running::{Running, until},
 };
 
@@ -24,15 +24,7 @@ async fn second_visitor_is_offered_the_first_and_they_talk() {
     })
     .await;
     let mut raw = connect(&server, Some("https://site")).await.unwrap();
-    raw.say(&ToServer::Join {
-        version: 1,
-        page: "/".into(),
-        want: 4,
-        ticket: None,
-        room: None,
-        position: None,
-    })
-    .await;
+    raw.say(&joining("/", 4, None)).await;
     match raw.hear().await {
         Some(ToClient::Welcome { id, ice, .. }) => {
             assert_eq!(id.len(), 32);
@@ -253,16 +245,7 @@ async fn other_origin_is_another_world() {
     let server = Running::start(&[]).await;
     let _here = join(&server, "/", 0, None).await;
     let mut there = connect(&server, Some("https://other")).await.unwrap();
-    there
-        .say(&ToServer::Join {
-            version: 1,
-            page: "/".into(),
-            want: 9,
-            ticket: None,
-            room: None,
-            position: None,
-        })
-        .await;
+    there.say(&joining("/", 9, None)).await;
     there.hear().await;
     let peers = Vec::new();
     assert_eq!(there.hear().await, Some(ToClient::Offered { peers }));

@@ -3,8 +3,9 @@
 //! A byte can come from a peer only if somebody who is there, serves, and can be connected to holds
 //! it by then; if the asking page has a worker; and if somebody's uplink has room for it. The bound
 //! takes each of these as if the others cost nothing: everybody who asked for something before, or
-//! brought it from an earlier visit, and has not left holds it at once, whoever is there can be reached if any two of their NATs ever can,
-//! and uplinks are one pool, cut into windows of some seconds.
+//! brought it from an earlier visit, and has not left holds it at once, whoever is there can be
+//! reached if any two of their NATs ever can, and uplinks are one pool, cut into windows of some
+//! seconds.
 //!
 //! What is asked for before the page can have a connection at all can only come from a peer if the
 //! request waits; [`Bound::without_waiting`] leaves that out.

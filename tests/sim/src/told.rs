@@ -1,7 +1,7 @@
 //! What the bridge tells the worker, and what that makes of its requests.
 
 use fugitive_core::{
-    engine::{FailReason, Input},
+    engine::FailReason,
     hedge::LARGE,
     port::{AHEAD, WantId},
 };
@@ -212,15 +212,6 @@ impl World<'_> {
         let credit = request.read() + AHEAD;
         page.wants.insert(want, number);
         self.visitors[at.who].last_want = want;
-        let id = self.site.content(content).id();
-        let input = Input::Want {
-            want,
-            id,
-            len,
-            bytes,
-            credit,
-            patience: 0,
-        };
-        self.tell(at.who, input);
+        self.tell_want(at.who, want, content, bytes, credit);
     }
 }

@@ -257,18 +257,29 @@ impl World<'_> {
             let deadline = self.visitors[at.who].pace.deadline(len, &at_most(max_wait));
             self.set_timer(at, number, (deadline * 1e3) as Time);
         }
-        let id = self.site.content(content).id();
-        self.tell(
-            at.who,
-            Input::Want {
-                want,
-                id,
-                len,
-                bytes,
-                credit,
-                patience: 0,
-            },
-        );
+        self.tell_want(at.who, want, content, bytes, credit);
+    }
+
+    /// The bridge is asked for bytes of a content.
+    pub(crate) fn tell_want(
+        &mut self,
+        who: usize,
+        want: WantId,
+        content: Content,
+        bytes: Range<u64>,
+        credit: u64,
+    ) {
+        let content = self.site.content(content);
+        let (id, len) = (content.id(), content.len());
+        let input = Input::Want {
+            want,
+            id,
+            len,
+            bytes,
+            credit,
+            patience: 0,
+        };
+        self.tell(who, input);
     }
 
     /// Asks the origin for what peers are late with.

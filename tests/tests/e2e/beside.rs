@@ -5,16 +5,20 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use anyhow::{Context, Result, ensure};
 use fugitive_core::manifest::Policy;
 use fugitive_server::{Config, client_files::ClientFiles, config::Access, export, scan::Rules};
 use fugitive_tests::{
-    browser::{Driver, PATIENCE, Visitor},
+    browser::{Driver, Visitor},
+    driver::until_listens,
     npm,
-    origin::Origin,
+    origin::{Fault, Origin, Script},
     site::{IMAGES, LINE, Site},
     visitors::{newcomer, see_the_same},
 };
@@ -110,6 +114,52 @@ async fn worker_of_the_sites_own_carries_ours_and_outlives_it() -> Result<()> {
     assert_eq!(served[0].0, "tier-1");
     visitor.quit().await?;
     holder.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn worker_of_the_sites_own_works_without_ours_and_no_image_waits_for_it() -> Result<()> {
+    let site = carried(
+        "importScripts('/fugitive-sw.js');
+         addEventListener('install', (event) => event.waitUntil(skipWaiting()));
+         addEventListener('activate', (event) => event.waitUntil(clients.claim()));",
+    )?;
+    let (origin, driver) = (Origin::start(&site).await?, Driver::start()?);
+    // The client's files were not all copied.
+    let client = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/client/fugitive");
+    let wasm = fs::read_dir(client)?
+        .filter_map(|file| file.ok()?.file_name().into_string().ok())
+        .find(|name| name.starts_with("sw-") && name.ends_with(".wasm"));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let missing = Script(Arc::new(move |_: &str| {
+        count.fetch_add(1, Ordering::SeqCst);
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()
+    }));
+    let path = format!("/fugitive/{}", wasm.context("no wasm")?);
+    origin.fault(&path, Fault::Script(missing));
+    let visitor = Visitor::new(&driver).await?;
+    visitor.goto(&origin.url("/empty.html")).await?;
+    visitor.until_controlled().await?;
+    // One after the other, past what the browser has.
+    let shown: usize = visitor
+        .eval(
+            "(async () => {
+               let shown = 0;
+               for (let n = 0; n < 6; n++) {
+                 const image = new Image();
+                 image.src = `/image${n}.jpg`;
+                 await image.decode();
+                 shown += 1;
+               }
+               return shown;
+             })()",
+        )
+        .await?;
+    assert_eq!(shown, 6);
+    // At its install, and perhaps once for the bridge.
+    let asked = asked.load(Ordering::SeqCst);
+    assert!((1..=2).contains(&asked), "asked for {asked} times");
+    visitor.quit().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,7 +278,7 @@ async fn page_that_htmx_fills_is_the_page_that_it_became() -> Result<()> {
 /// An nginx of its own; ends with this value.
 struct Nginx {
     process: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Nginx {
@@ -259,17 +309,9 @@ impl Nginx {
             .stderr(Stdio::null())
             .spawn()
             .context("nginx does not start")?;
-        let nginx = Self {
-            process,
-            _folder: folder,
-        };
-        let began = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let log =
-                fs::read_to_string(nginx._folder.path().join("error.log")).unwrap_or_default();
-            ensure!(began.elapsed() < PATIENCE, "nginx does not listen: {log}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let nginx = Self { process, folder };
+        let log = || fs::read_to_string(nginx.folder.path().join("error.log"));
+        until_listens(port, || log().unwrap_or_default())?;
         Ok(nginx)
     }
 }
