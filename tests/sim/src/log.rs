@@ -6,6 +6,7 @@ use fugitive_core::engine::{DropReason, FailReason};
 
 use crate::{
     Time,
+    causes::{Cause, Lost},
     site::Content,
     world::{At, Page},
 };
@@ -70,6 +71,8 @@ pub struct Log {
     pub(crate) came: [u64; 2],
     /// Of use, from peers of tier 1 and 2 and from the origin.
     pub(crate) useful: [u64; 3],
+    /// What the origin sent, by why.
+    pub causes: BTreeMap<Cause, Lost>,
     pub(crate) stocked: i64,
     pub(crate) held: u64,
     pub(crate) abandoned: u64,
@@ -149,6 +152,16 @@ impl Log {
 
     pub(crate) fn origin_sent(&mut self, _to: usize, bytes: u64) {
         self.came[1] += bytes;
+    }
+
+    /// The origin sent bytes because of this; whether somebody held them, and they were asked for late.
+    pub(crate) fn lost(&mut self, (cause, held, later): (Cause, bool, bool), bytes: u64) {
+        if bytes > 0 {
+            let lost = self.causes.entry(cause).or_default();
+            lost.bytes += bytes;
+            lost.held += bytes * u64::from(held);
+            lost.later += bytes * u64::from(later);
+        }
     }
 
     pub(crate) fn useful(&mut self, _to: usize, bytes: u64, source: usize) {

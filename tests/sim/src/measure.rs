@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     Time,
     bound::Bound,
+    causes::{Share, shares},
     log::{Log, Sample},
     people::{Gives, Person},
     site::Site,
@@ -109,6 +110,8 @@ pub struct Figures {
     pub gini_serving: f64,
     /// What became of requests with peers: their share, and their regret.
     pub stories: BTreeMap<String, Story>,
+    /// Why the rest of the bytes came from the origin: with the offload these are all of them.
+    pub causes: Vec<(&'static str, Share)>,
     /// Between a visitor and the signal server, both ways.
     pub signalling: Quantiles,
     /// Connections that opened, and that did not.
@@ -237,6 +240,7 @@ impl Figures {
             gini: gini(up),
             gini_serving: gini(serving),
             stories: stories(&pairs),
+            causes: shares(&together.causes, total),
             signalling: Quantiles::of(together.signalling.iter().map(|n| f64::from(*n)).collect()),
             links: together.links,
             unique_bytes: site.unique_bytes(),

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Time,
+    causes::Cause,
     clock::mix,
     worker::{From, STALL},
     world::{At, Event, FetchKey, World},
@@ -27,6 +28,8 @@ pub struct Fetch {
     /// The origin has begun to answer, perhaps with more than the page reads as yet.
     pub(crate) answers: bool,
     head: bool,
+    /// Why, whether somebody held it, and whether it was asked for late.
+    pub(crate) cause: (Cause, bool, bool),
     is_over: bool,
 }
 
@@ -48,6 +51,7 @@ impl World<'_> {
             began: now,
             answers: false,
             head: false,
+            cause: (Cause::InVain, false, false),
             is_over: false,
         });
         self.with(at, number, |request| request.fetch = Some(fetch));
@@ -115,11 +119,16 @@ impl World<'_> {
         let is_over = fetch.is_over;
         let is_last = fetch.came >= fetch.end;
         self.log.origin_sent(at.who, bytes);
+        if is_first && !is_over && self.together {
+            self.explain(at, number, key);
+        }
+        let none = (Cause::InVain, false, false);
+        let cause = self.fetches.get(key).map_or(none, |fetch| fetch.cause);
         if is_last {
             self.fetches.remove(key);
         }
         if is_over {
-            return;
+            return self.log.lost(none, bytes);
         }
         if is_first {
             let ms = (now - began) as f64 / 1e3;
@@ -141,8 +150,14 @@ impl World<'_> {
             }
             request.at
         });
+        let before = self.log.useful[2];
         if next == Some(offset) {
             self.takes(at, number, bytes, 2);
+        }
+        let useful = self.log.useful[2] - before;
+        self.log.lost(cause, useful);
+        self.log.lost(none, bytes - useful);
+        if next == Some(offset) {
             let goes_on = self.with(at, number, |request| request.at < request.end);
             if is_last && goes_on == Some(true) {
                 self.goes_on(at, number);

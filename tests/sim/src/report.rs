@@ -136,6 +136,21 @@ pub fn table(figures: &Figures) -> String {
             ),
         );
     }
+    row(
+        "from the origin, because",
+        "of all bytes, held by somebody, asked for later".into(),
+    );
+    for (why, share) in &figures.causes {
+        row(
+            &format!("  {why}"),
+            format!(
+                "{:>7} {:>7} {:>7}",
+                percent(share.bytes),
+                percent(share.held),
+                percent(share.later)
+            ),
+        );
+    }
     for (name, story) in &figures.stories {
         row(
             &format!("requests: {name}"),

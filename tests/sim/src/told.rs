@@ -7,6 +7,7 @@ use fugitive_core::{
 };
 
 use crate::{
+    causes::Cause,
     worker::{From, MAX_STRIKES, STALL},
     world::{At, Peers, World},
 };
@@ -141,12 +142,14 @@ impl World<'_> {
                 });
                 if waits == Some(true) {
                     self.tells(at, number, "nobody known to hold it");
+                    self.because(at, number, Cause::NotKnown);
                     self.with(at, number, |request| request.timer = None);
                     self.hedge(at, number);
                 }
             }
             Told::Behind { to } => {
                 self.tells(at, number, "peers were behind");
+                self.because(at, number, Cause::Behind);
                 self.cancel_fetch(at, number);
                 self.with(at, number, |request| {
                     request.from = From::Head;
@@ -160,6 +163,7 @@ impl World<'_> {
             }
             Told::Failed(why) => {
                 self.tells(at, number, &why.to_string());
+                self.because(at, number, Cause::of(why));
                 let Some(page) = self.page(at) else { return };
                 page.wants.remove(&want);
                 let from = self.with(at, number, |request| {
@@ -182,6 +186,7 @@ impl World<'_> {
     pub(crate) fn peers_left(&mut self, at: At, number: u32) {
         let goes_on = self.with(at, number, |request| {
             request.strikes += 1;
+            request.cause = Cause::Lost;
             request.from = From::Race;
             request.timer = None;
         });

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use crate::{
     Time,
+    causes::Cause,
     log::Sample,
     site::Content,
     told::Told,
@@ -63,6 +64,8 @@ pub struct Request {
     pub(crate) start: u64,
     /// What became of it with peers, for the report.
     pub(crate) story: String,
+    /// What keeps its next bytes from coming from peers.
+    pub(crate) cause: Cause,
     pub(crate) near: Option<Time>,
     pub(crate) somebody: bool,
 }
@@ -131,7 +134,8 @@ impl World<'_> {
         }
         let is_video = page.player.is_some();
         let near = self.nearest_holder(at.who, content, run.start);
-        let somebody = near.is_some() || self.somebody_holds(at.who, content, run.start);
+        let somebody =
+            near.is_some() || self.together && self.somebody_holds(at.who, content, run.start);
         let Some(page) = self.page(at) else { return };
         page.requests.insert(
             number,
@@ -153,6 +157,7 @@ impl World<'_> {
                 bytes: [0; 3],
                 start: bytes.start,
                 story: String::new(),
+                cause: Cause::NoWorker,
                 near,
                 somebody,
             },
@@ -165,6 +170,11 @@ impl World<'_> {
             self.fetch(at, number, bytes.end);
             self.with(at, number, |request| request.from = From::Race);
         }
+    }
+
+    /// The origin is asked because of this.
+    pub(crate) fn because(&mut self, at: At, number: u32, cause: Cause) {
+        self.with(at, number, |request| request.cause = cause);
     }
 
     /// Where a visitor is now.
@@ -213,6 +223,7 @@ impl World<'_> {
         request.from = From::Race;
         request.timer = None;
         if request.strikes >= MAX_STRIKES {
+            request.cause = Cause::Lost;
             let end = request.end;
             return self.fetch(at, number, end);
         }
@@ -220,9 +231,11 @@ impl World<'_> {
             Peers::Here => self.want(at, number),
             Peers::None => {
                 self.tells(at, number, "no peers");
+                self.because(at, number, Cause::NoPeers);
                 self.hedge(at, number);
             }
             Peers::Unknown | Peers::Coming => {
+                request.cause = Cause::NoChannel;
                 let left = (patience * 1e3) as Time;
                 if since >= left {
                     self.tells(at, number, "peers not there yet");
@@ -247,6 +260,7 @@ impl World<'_> {
         request.want = Some(want);
         request.asked_at = now;
         request.from = From::Race;
+        request.cause = Cause::Raced;
         let (content, len, bytes) = (request.content, request.len, request.at..request.end);
         let credit = request.read() + AHEAD;
         self.visitors[at.who].last_want = want;

@@ -40,8 +40,23 @@ fn charts_are_the_same_for_the_same_seed() {
     assert!(draw(folders[0].path()) == draw(folders[1].path()));
 }
 
+/// What peers did not deliver came from the origin, each byte for one reason.
+fn every_byte_is_explained(figures: &Figures) {
+    let causes: f64 = figures.causes.iter().map(|(_, share)| share.bytes).sum();
+    assert!((figures.offload + causes - 1.0).abs() < 1e-9, "{causes}");
+    for (why, share) in &figures.causes {
+        assert!(
+            share.held <= share.bytes && share.later <= share.bytes,
+            "{why}"
+        );
+    }
+    let named = |name: &str| figures.causes.iter().any(|(why, _)| *why == name);
+    assert!(named("no worker yet") && named("nobody there has it"));
+}
+
 /// Promise 2, for a site of images: hardly a request ends later than the network would have ended it.
 fn is_never_in_the_way(figures: &Figures) {
+    every_byte_is_explained(figures);
     assert_eq!(figures.wrong_bytes, 0);
     assert!(figures.regret.p95 <= 0.05, "{:?}", figures.regret);
     assert!(figures.regret_page.p95 <= 0.05, "{:?}", figures.regret_page);
@@ -59,6 +74,7 @@ fn shop_is_offloaded_without_anybody_waiting_and_little_is_wasted() {
 #[test]
 fn crowd_gets_the_video_from_each_other() {
     let figures = figures("flash", 100, 1);
+    every_byte_is_explained(&figures);
     assert_eq!(figures.wrong_bytes, 0);
     assert!(figures.offload > 0.6, "{}", figures.offload);
     assert!(figures.regret.p50 <= 0.05, "{:?}", figures.regret);
