@@ -27,6 +27,11 @@ export function isForgotten() {
   }
 }
 
+/** Takes that back: the next page is as the first one was, but nothing of what was kept comes again. */
+export function undoForget() {
+  localStorage.removeItem(OFF);
+}
+
 /** The next page that wants us registers again. */
 export async function remove(isOurs) {
   const { serviceWorker } = navigator;

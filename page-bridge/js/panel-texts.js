@@ -38,6 +38,8 @@ export const TEXTS = {
     outline: "Outline images by source",
     page: "On this page",
     forgotten: "Forgotten. Nothing stays in this browser but that wish.",
+    undo: "Undo",
+    undone: "Undone. The next page is as your first one here was.",
     off: "Switched off on this site.",
     reasons: {
       "no consent": "you have not agreed to it",
@@ -90,6 +92,8 @@ export const TEXTS = {
     outline: "Bilder nach Herkunft umranden",
     page: "Auf dieser Seite",
     forgotten: "Vergessen. Nur dieser Wunsch bleibt in diesem Browser.",
+    undo: "Rückgängig machen",
+    undone: "Rückgängig gemacht. Die nächste Seite ist wie Ihre erste hier.",
     off: "Auf dieser Website abgeschaltet.",
     reasons: {
       "no consent": "Sie haben nicht zugestimmt",
@@ -142,6 +146,8 @@ export const TEXTS = {
     outline: "Encadrer les images par source",
     page: "Sur cette page",
     forgotten: "Oublié. Seul ce souhait reste dans ce navigateur.",
+    undo: "Annuler",
+    undone: "Annulé. La page suivante sera comme votre première ici.",
     off: "Désactivé sur ce site.",
     reasons: {
       "no consent": "vous n’avez pas accepté",
@@ -194,6 +200,8 @@ export const TEXTS = {
     outline: "Marcar las imágenes por origen",
     page: "En esta página",
     forgotten: "Olvidado. Solo este deseo queda en este navegador.",
+    undo: "Deshacer",
+    undone: "Deshecho. La página siguiente será como su primera aquí.",
     off: "Desactivado en este sitio.",
     reasons: {
       "no consent": "usted no lo ha aceptado",
@@ -246,6 +254,8 @@ export const TEXTS = {
     outline: "Contorna le immagini per origine",
     page: "In questa pagina",
     forgotten: "Dimenticato. In questo browser resta solo questo desiderio.",
+    undo: "Annulla",
+    undone: "Annullato. La prossima pagina sarà come la tua prima qui.",
     off: "Disattivato su questo sito.",
     reasons: {
       "no consent": "non hai acconsentito",
@@ -298,6 +308,8 @@ export const TEXTS = {
     outline: "Afbeeldingen omlijnen per bron",
     page: "Op deze pagina",
     forgotten: "Vergeten. Alleen deze wens blijft in deze browser.",
+    undo: "Ongedaan maken",
+    undone: "Ongedaan gemaakt. De volgende pagina is als uw eerste hier.",
     off: "Uitgeschakeld op deze site.",
     reasons: {
       "no consent": "u hebt niet toegestemd",

@@ -67,7 +67,7 @@ export class View {
   #close = element("button", "×", { type: "button", class: "close", "aria-label": texts.close });
   #figures = { spared: element("data"), saved: element("data"), given: element("data") };
   #cap = element("span");
-  #state = element("p", "", { class: "state", role: "status" });
+  #state = element("p", "", { class: "state", role: "status", tabindex: "-1" });
   #scale = element("small");
   #draw;
   #rows = {};
@@ -80,6 +80,7 @@ export class View {
   #outline = toggle(texts.outline);
   #list = element("ol");
   #isPaused = false;
+  #mayUndo = false;
 
   /** `act` has what the buttons do. */
   constructor(act) {
@@ -96,7 +97,10 @@ export class View {
       event.stopPropagation();
       act.close();
     });
-    this.#pause.addEventListener("click", () => act.pause(!this.#isPaused));
+    this.#pause.addEventListener("click", () => {
+      if (this.#mayUndo) act.undo();
+      else act.pause(!this.#isPaused);
+    });
     this.#forget.addEventListener("click", act.forget);
     this.#outline.addEventListener("click", () => {
       const yes = turn(this.#outline);
@@ -289,7 +293,15 @@ export class View {
       button.disabled = true;
     }
     say(this.#state, texts[why]);
-    if (this.hasFocus()) this.focus();
+    // Nowhere that a key pressed twice would do anything.
+    if (this.hasFocus()) this.#state.focus({ preventScroll: true });
+  }
+
+  /** What was ended can be taken back, where the other button is: pressing one twice does not. */
+  offerUndo() {
+    this.#mayUndo = true;
+    say(this.#pause, texts.undo);
+    this.#pause.disabled = false;
   }
 }
 

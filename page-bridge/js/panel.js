@@ -6,6 +6,7 @@
 // panel-view.js.
 
 import { sampled } from "./panel-chart.js";
+import { undoForget } from "./off.js";
 import { Outlines } from "./panel-outlines.js";
 import { View } from "./panel-view.js";
 
@@ -61,6 +62,7 @@ class Panel {
       close: () => this.close(),
       pause: (yes) => fugitive.pause(yes).then(() => this.#look()),
       forget: () => this.#forget(),
+      undo: () => this.#undo(),
       precise: (yes) => fugitive.precise(yes),
       outline: (yes) => this.#outline(yes),
     });
@@ -145,6 +147,12 @@ class Panel {
     // Before anything else: what is kept later would not be forgotten.
     this.#end("forgotten");
     await fugitive.forget();
+    this.#view.offerUndo();
+  }
+
+  #undo() {
+    undoForget();
+    this.#view.end("undone");
   }
 
   #end(why) {

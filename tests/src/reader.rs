@@ -1,6 +1,6 @@
 //! A visitor with a keyboard and a screen reader, and whether anything moves under the eyes of others.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::browser::Visitor;
@@ -91,6 +91,21 @@ impl Inside {
             }
         }
         text
+    }
+
+    /// What a function says of it, called with it as `this`.
+    pub async fn ask(&self, visitor: &Visitor, function: &str) -> Result<Value> {
+        let node = json!({ "backendNodeId": self.0["backendNodeId"] });
+        let resolved = visitor.cdp("DOM.resolveNode", node).await?;
+        let call = json!({
+            "objectId": resolved["object"]["objectId"],
+            "functionDeclaration": function,
+            "returnByValue": true,
+        });
+        let called = visitor.cdp("Runtime.callFunctionOn", call).await?;
+        let thrown = &called["exceptionDetails"];
+        ensure!(thrown.is_null(), "{thrown}");
+        Ok(called["result"]["value"].clone())
     }
 
     /// Its box on the screen: left, top, right, bottom, in pixels; nothing where it is not shown.

@@ -12,6 +12,7 @@ mod faults;
 mod history;
 mod journey;
 mod live;
+mod look;
 mod manners;
 mod off;
 mod panel;

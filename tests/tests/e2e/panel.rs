@@ -260,6 +260,43 @@ async fn keyboard_opens_pauses_forgets_and_closes() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_forgotten_by_mistake_is_used_again_on_the_next_page() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let visitor = visitor(&driver, 1280, 900, "").await?;
+    visitor.goto(&origin.url("/call.html")).await?;
+    visitor.until_controlled().await?;
+    visitor.eval::<()>("fugitive.showPanel()").await?;
+    visitor.until(HAS_FOCUS).await?;
+    until_state(&visitor, "Passes on what you have seen.").await?;
+    // Pressed twice, as it happens.
+    for key in [("Tab", 9), ("Tab", 9), ("Enter", 13), ("Enter", 13)] {
+        press(&visitor, key.0, key.1).await?;
+    }
+    until_state(
+        &visitor,
+        "Forgotten. Nothing stays in this browser but that wish.",
+    )
+    .await?;
+    until(&visitor, "Undo", |panel| panel.text().contains("Undo")).await?;
+    let kept = "Object.keys(localStorage).join()";
+    assert_eq!(visitor.eval::<String>(kept).await?, "fugitive:off");
+    visitor.until(HAS_FOCUS).await?;
+    press(&visitor, "Tab", 9).await?;
+    press(&visitor, "Enter", 13).await?;
+    until_state(
+        &visitor,
+        "Undone. The next page is as your first one here was.",
+    )
+    .await?;
+    assert_eq!(visitor.eval::<String>(kept).await?, "");
+    assert_unobtrusive(&visitor).await?;
+    visitor.goto(&origin.url("/call.html")).await?;
+    visitor.until_controlled().await?;
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn narrow_screen_has_a_button_and_the_choice_is_kept() -> Result<()> {
     let (site, driver) = (site()?, Driver::start()?);
     let origin = Origin::start(&site).await?;
