@@ -1,6 +1,6 @@
 //! What bytes are called: the content id, and how a resource is cut into groups and blocks.
 
-use std::{fmt, ops::Range, str::FromStr};
+use std::{cmp::Ordering, fmt, ops::Range, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -17,13 +17,35 @@ pub const MAX_LEN: u64 = 1 << 40;
 /// The BLAKE3 root of a resource's identity-encoded bytes.
 ///
 /// In text (JSON, IndexedDB keys) it is 64 lower-case hex digits, in MessagePack 32 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentId(pub [u8; 32]);
+
+/// By its bytes. Two differ in the first eight, unless somebody made them for that: so lists of
+/// thousands are searched by one comparison of numbers a step.
+impl Ord for ContentId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let first = self.first().cmp(&other.first());
+        first.then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for ContentId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl ContentId {
     /// The content id of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// Its first eight bytes, as a number in the same order.
+    pub fn first(&self) -> u64 {
+        self.0
+            .first_chunk()
+            .map_or(0, |first| u64::from_be_bytes(*first))
     }
 
     /// 64 lower-case hex digits.

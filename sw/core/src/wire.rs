@@ -263,7 +263,8 @@ pub enum BadMessage {
 
 /// A control message as bytes.
 pub fn encode(message: &Message) -> Vec<u8> {
-    let mut bytes = vec![CONTROL];
+    let mut bytes = Vec::with_capacity(64);
+    bytes.push(CONTROL);
     // Fails only for types that a message does not have.
     let _ = pack::write(message, &mut bytes);
     bytes

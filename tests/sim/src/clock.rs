@@ -1,42 +1,18 @@
 //! Virtual time: what happens next, and lots that do not depend on what happened before.
 
-use std::{cmp::Ordering, collections::BinaryHeap};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::Time;
-
-struct Entry<E> {
-    at: Time,
-    /// What was put in first comes out first.
-    order: u64,
-    event: E,
-}
-
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-
-impl<E> Eq for Entry<E> {}
-
-impl<E> PartialOrd for Entry<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> Ord for Entry<E> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        // The heap's greatest is the earliest.
-        (other.at, other.order).cmp(&(self.at, self.order))
-    }
-}
 
 /// Events that are still to come.
 pub struct Clock<E> {
     now: Time,
     order: u64,
-    heap: BinaryHeap<Entry<E>>,
+    /// When, and what was put in first comes out first; where it lies.
+    heap: BinaryHeap<Reverse<(Time, u64, u32)>>,
+    /// They are large, and stay where they are.
+    events: Vec<Option<E>>,
+    free: Vec<u32>,
 }
 
 impl<E> Default for Clock<E> {
@@ -45,6 +21,8 @@ impl<E> Default for Clock<E> {
             now: 0,
             order: 0,
             heap: BinaryHeap::new(),
+            events: Vec::new(),
+            free: Vec::new(),
         }
     }
 }
@@ -63,11 +41,18 @@ impl<E> Clock<E> {
     /// Never in the past.
     pub fn at(&mut self, at: Time, event: E) {
         self.order += 1;
-        self.heap.push(Entry {
-            at: at.max(self.now),
-            order: self.order,
-            event,
-        });
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.events[place as usize] = Some(event);
+                place
+            }
+            None => {
+                self.events.push(Some(event));
+                self.events.len() as u32 - 1
+            }
+        };
+        let entry = (at.max(self.now), self.order, place);
+        self.heap.push(Reverse(entry));
     }
 
     /// So much later than now.
@@ -77,9 +62,10 @@ impl<E> Clock<E> {
 
     /// The next event; it is then.
     pub fn turn(&mut self) -> Option<E> {
-        let entry = self.heap.pop()?;
-        self.now = entry.at;
-        Some(entry.event)
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.now = at;
+        self.free.push(place);
+        self.events.get_mut(place as usize)?.take()
     }
 }
 

@@ -214,7 +214,8 @@ impl World<'_> {
             let pull = pull.map_or(0, |pull| u32::from_le_bytes(*pull));
             link.pulls[1 - side].get(&pull).copied()
         } else {
-            if let Some(Control::Pull { pull, id, .. }) = parcel::control(&bytes)
+            if parcel::may_be_pull(&bytes)
+                && let Some(Control::Pull { pull, id, .. }) = parcel::control(&bytes)
                 && let Some(content) = self.site.find(&id)
             {
                 link.pulls[side].insert(pull, content);

@@ -31,6 +31,8 @@ const SEGMENT: f64 = 1_200.0;
 const PIECE: u64 = 32_768;
 /// A message up to this goes before pieces of others.
 const SMALL: u64 = 2_048;
+/// What an idle downlink takes so long for is there at once.
+const MOMENT: Time = 100;
 /// IP, UDP, DTLS and SCTP headers, or IP, TCP and TLS, on each byte.
 const PEER_OVERHEAD: f64 = 1.08;
 const ORIGIN_OVERHEAD: f64 = 1.04;
@@ -70,14 +72,16 @@ enum Carries {
 
 /// What happens on links.
 pub enum NetEvent {
-    /// The last bit left an uplink.
-    Left(usize, Piece),
+    /// An uplink for which others wait is free.
+    Free(usize),
+    /// The last bit of what a full pipe had left the uplink.
+    Left(PipeKey),
     /// It is at the downlink's queue.
     Queued(Piece),
     /// It is there.
     There(Piece),
-    /// The sender knows.
-    Acknowledged(PipeKey, u64),
+    /// The sender of a pipe that has more to send knows what arrived.
+    Acknowledged(PipeKey),
 }
 
 /// What the world hears of it.
@@ -95,7 +99,10 @@ struct Node {
     /// Bytes per microsecond.
     up: f64,
     down: f64,
-    is_sending: bool,
+    /// Until when it sends.
+    busy_until: Time,
+    /// Somebody waits for that.
+    is_awaited: bool,
     small: VecDeque<PipeKey>,
     bulk: VecDeque<PipeKey>,
     down_free: Time,
@@ -111,6 +118,9 @@ struct Pipe {
     window: f64,
     threshold: f64,
     in_flight: u64,
+    /// When the sender knows how much of that arrived, in order; looked at when it makes a difference.
+    acks: VecDeque<(Time, u64)>,
+    is_awaited: bool,
     cut_at: Time,
     queue: VecDeque<Item>,
     unsent: u64,
@@ -134,7 +144,26 @@ impl Pipe {
         (room as f64 >= (self.window / 2.0).min(wanted as f64 / 2.0)).then_some(room)
     }
 
+    /// What the sender knows by now of what arrived.
+    fn settle(&mut self, now: Time) {
+        while let Some((_, size)) = self.acks.front().copied().filter(|(at, _)| *at <= now) {
+            self.acks.pop_front();
+            self.in_flight -= size;
+            // A sender that does not fill its window does not learn that it may be larger.
+            let grows = if self.window < self.threshold {
+                size as f64
+            } else {
+                let segments = if self.from.is_some() { 1.0 } else { 2.0 };
+                segments * SEGMENT * size as f64 / self.window
+            };
+            if self.in_flight + size + PIECE >= self.window as u64 / 2 {
+                self.window = (self.window + grows).min(LARGEST_WINDOW);
+            }
+        }
+    }
+
     fn cut(&mut self, now: Time) {
+        self.settle(now);
         if now >= self.cut_at + 2 * self.way {
             self.cut_at = now;
             let keeps = if self.from.is_some() { 0.5 } else { 0.7 };
@@ -171,7 +200,8 @@ impl Net {
         self.nodes.push(Node {
             up,
             down,
-            is_sending: false,
+            busy_until: 0,
+            is_awaited: false,
             small: VecDeque::new(),
             bulk: VecDeque::new(),
             down_free: 0,
@@ -196,6 +226,8 @@ impl Net {
             window: FIRST_WINDOW,
             threshold: LARGEST_WINDOW,
             in_flight: 0,
+            acks: VecDeque::new(),
+            is_awaited: false,
             cut_at: 0,
             queue: VecDeque::new(),
             unsent: 0,
@@ -284,11 +316,12 @@ impl Net {
     /// Something happened on a link.
     pub fn happened(&mut self, event: NetEvent, clock: &mut Clock<Event>) -> Option<Note> {
         match event {
-            NetEvent::Left(node, piece) => {
-                self.nodes[node].is_sending = false;
-                let key = piece.pipe;
-                self.fly(piece, clock);
+            NetEvent::Free(node) => {
+                self.nodes[node].is_awaited = false;
                 self.pump(node, clock);
+                None
+            }
+            NetEvent::Left(key) => {
                 let pipe = self.pipes.get_mut(key)?;
                 let is_full = pipe.unsent > self.low;
                 (std::mem::replace(&mut pipe.is_full, is_full) && !is_full)
@@ -309,52 +342,65 @@ impl Net {
                 };
                 let takes = (piece.size as f64 * overhead / node.down) as Time;
                 node.down_free = node.down_free.max(now) + takes;
+                if queued == 0 && takes <= MOMENT {
+                    return self.arrives(piece, clock);
+                }
                 clock.at(node.down_free, NetEvent::There(piece).into());
                 None
             }
-            NetEvent::There(piece) => {
-                let pipe = self.pipes.get(piece.pipe).filter(|pipe| !pipe.is_silent)?;
-                let known = NetEvent::Acknowledged(piece.pipe, piece.size);
-                clock.after(pipe.way, known.into());
-                match piece.carries {
-                    Carries::Nothing => None,
-                    Carries::Message(message) => Some(Note::Message(piece.pipe, message)),
-                    Carries::Body(of) => Some(Note::Body(of, piece.size)),
-                }
-            }
-            NetEvent::Acknowledged(key, size) => {
-                let pipe = self.pipes.get_mut(key)?;
-                pipe.in_flight -= size;
-                // A sender that does not fill its window does not learn that it may be larger.
-                let grows = if pipe.window < pipe.threshold {
-                    size as f64
-                } else {
-                    let segments = if pipe.from.is_some() { 1.0 } else { 2.0 };
-                    segments * SEGMENT * size as f64 / pipe.window
-                };
-                if pipe.in_flight + size + PIECE >= pipe.window as u64 / 2 {
-                    pipe.window = (pipe.window + grows).min(LARGEST_WINDOW);
-                }
+            NetEvent::There(piece) => self.arrives(piece, clock),
+            NetEvent::Acknowledged(key) => {
+                self.pipes.get_mut(key)?.is_awaited = false;
                 self.go_on(key, clock);
                 None
             }
         }
     }
 
+    fn arrives(&mut self, piece: Piece, clock: &mut Clock<Event>) -> Option<Note> {
+        let pipe = self.pipes.get_mut(piece.pipe)?;
+        if pipe.is_silent {
+            return None;
+        }
+        pipe.acks.push_back((clock.now() + pipe.way, piece.size));
+        self.awaits(piece.pipe, clock);
+        match piece.carries {
+            Carries::Nothing => None,
+            Carries::Message(message) => Some(Note::Message(piece.pipe, message)),
+            Carries::Body(of) => Some(Note::Body(of, piece.size)),
+        }
+    }
+
+    /// Who has more to send goes on when he knows what arrived.
+    fn awaits(&mut self, key: PipeKey, clock: &mut Clock<Event>) {
+        if let Some(pipe) = self.pipes.get_mut(key)
+            && !pipe.is_awaited
+            && !pipe.queue.is_empty()
+            && let Some((at, _)) = pipe.acks.front()
+        {
+            pipe.is_awaited = true;
+            clock.at(*at, NetEvent::Acknowledged(key).into());
+        }
+    }
+
     /// The pipe may have something to send that it could not before.
     fn go_on(&mut self, key: PipeKey, clock: &mut Clock<Event>) {
-        match self.pipes.get(key).map(|pipe| pipe.from) {
-            None => {}
-            Some(Some(node)) => {
+        let Some(pipe) = self.pipes.get_mut(key) else {
+            return;
+        };
+        pipe.settle(clock.now());
+        match pipe.from {
+            Some(node) => {
                 self.list(key);
                 self.pump(node, clock);
             }
-            Some(None) => {
+            None => {
                 while let Some(piece) = self.take(key) {
-                    self.fly(piece, clock);
+                    self.fly(piece, clock.now(), clock);
                 }
             }
         }
+        self.awaits(key, clock);
     }
 
     /// Puts a pipe in line for its node's uplink.
@@ -380,8 +426,17 @@ impl Net {
     }
 
     fn pump(&mut self, index: usize, clock: &mut Clock<Event>) {
-        while !self.nodes[index].is_sending {
+        loop {
+            let now = clock.now();
             let node = &mut self.nodes[index];
+            if node.busy_until > now {
+                let is_wanted = !node.small.is_empty() || !node.bulk.is_empty();
+                if is_wanted && !node.is_awaited {
+                    node.is_awaited = true;
+                    clock.at(node.busy_until, NetEvent::Free(index).into());
+                }
+                return;
+            }
             let Some(key) = node.small.pop_front().or_else(|| node.bulk.pop_front()) else {
                 return;
             };
@@ -393,9 +448,13 @@ impl Net {
             };
             self.list(key);
             let node = &mut self.nodes[index];
-            node.is_sending = true;
-            let takes = (piece.size as f64 * PEER_OVERHEAD / node.up) as Time;
-            clock.after(takes, NetEvent::Left(index, piece).into());
+            let left = now + (piece.size as f64 * PEER_OVERHEAD / node.up) as Time;
+            node.busy_until = left;
+            let ran_low = |pipe: &Pipe| pipe.is_full && pipe.unsent <= self.low;
+            if self.pipes.get(key).is_some_and(ran_low) {
+                clock.at(left, NetEvent::Left(key).into());
+            }
+            self.fly(piece, left, clock);
         }
     }
 
@@ -443,17 +502,17 @@ impl Net {
         })
     }
 
-    /// From the uplink to the downlink's queue.
-    fn fly(&mut self, piece: Piece, clock: &mut Clock<Event>) {
+    /// From the uplink, which it has left by then, to the downlink's queue.
+    fn fly(&mut self, piece: Piece, left: Time, clock: &mut Clock<Event>) {
         let Some(pipe) = self.pipes.get_mut(piece.pipe) else {
             return;
         };
         let jitter = -(1.0 - lot(piece.lots, 0)).ln() * self.jitter;
-        let mut there = clock.now() + pipe.way + jitter as Time;
+        let mut there = left + pipe.way + jitter as Time;
         let packets = (piece.size as f64 / SEGMENT).ceil();
         if lot(piece.lots, 1) < 1.0 - (1.0 - pipe.loss).powf(packets) {
             there += 2 * pipe.way + 5_000;
-            pipe.cut(clock.now());
+            pipe.cut(left);
         }
         // Ordered: nothing overtakes.
         there = there.max(pipe.last_there);

@@ -72,8 +72,17 @@ pub fn control(bytes: &[u8]) -> Option<Control> {
     }
 }
 
+/// Whether it may be a pull: most messages are none, and need not be read to know it.
+pub fn may_be_pull(bytes: &[u8]) -> bool {
+    let mut begins = bytes.windows(4).take(8);
+    begins.any(|word| word == b"pull")
+}
+
 /// How many bytes of groups a message carries.
 pub fn content_bytes(bytes: &[u8]) -> u64 {
+    if bytes.first() != Some(&wire::GROUPS) {
+        return 0;
+    }
     match wire::decode(bytes) {
         Ok(Incoming::Groups(frame)) => frame
             .groups

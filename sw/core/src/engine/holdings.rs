@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::{
     content::{ContentId, group_count},
-    wire::{MAX_RUNS, Message},
+    wire::{MAX_RUNS, Message, SHORT},
 };
 
 /// A holding that grows is told to who asked for it at most this often, in milliseconds.
@@ -70,13 +70,14 @@ impl Holdings {
     }
 
     /// As [`Holdings::held`], of the content whose id begins so.
-    pub(super) fn held_short(&self, short: &[u8]) -> Held {
-        let at = self
-            .0
-            .partition_point(|held| held.id.0[..short.len()] < *short);
+    pub(super) fn held_short(&self, short: &[u8; SHORT]) -> Held {
+        let short = u64::from_be_bytes(*short);
+        let at = self.0.partition_point(|held| held.id.first() < short);
         match self.0.get(at) {
-            Some(held) if held.id.0.starts_with(short) => self.held(&held.id),
-            _ => Held::Nothing,
+            Some(held) if held.id.first() != short => Held::Nothing,
+            Some(Holding { part: None, .. }) => Held::All,
+            Some(_) => Held::Part,
+            None => Held::Nothing,
         }
     }
 
