@@ -25,6 +25,12 @@ const LATER = 1_000;
 const UP = "up";
 const STOP = "stop";
 const TICKET = "fugitive:ticket";
+const BEEN = "fugitive:been";
+/** So many pages are remembered, and for so many milliseconds after the last. */
+const MOST_BEEN = 12;
+const BEEN_FOR = 7 * 86_400_000;
+/** A longer path is not worth it. */
+const LONGEST_PATH = 256;
 /** A worker that says nothing for this long will not, in milliseconds. */
 const WORKER_WITHIN = 10_000;
 
@@ -117,7 +123,7 @@ export async function start(settings, isFirst) {
   navigator.serviceWorker.addEventListener("message", ({ data }) => {
     if (data?.fugitive !== "off") return;
     isOff = true;
-    forgetTicket();
+    forgetPages();
     shown?.abort();
   });
   watch(settings, (now) => {
@@ -125,7 +131,7 @@ export async function start(settings, isFirst) {
     const before = agreed;
     agreed = now;
     if (agreed) return before ? shown.look?.() : show();
-    forgetTicket();
+    forgetPages();
     if (!shown) return;
     shown.abort();
     // Its requests are not to wait for what will not come.
@@ -204,6 +210,7 @@ async function live(settings, life, consent, again) {
       mark("joined");
       try {
         sessionStorage.setItem(TICKET, ticket);
+        goesTo(location.pathname);
       } catch {
         // Forbidden here: the next page joins as a stranger.
       }
@@ -230,7 +237,8 @@ async function live(settings, life, consent, again) {
     await rest();
     const post = (message, transfer) => host.post(message, transfer);
     bridge = new Bridge(page, post, settings.relayOnly !== undefined);
-    return [module, signalUrl(settings), location.pathname, ticket(twin), told, position(), twin];
+    const [url, path] = [signalUrl(settings), location.pathname];
+    return [module, url, path, ticket(twin), told, position(), twin, been()];
   });
   ended.addEventListener("abort", () => {
     // A port does not say that its other end is gone.
@@ -347,9 +355,26 @@ function ticket(twin) {
   }
 }
 
-function forgetTicket() {
+/** Where this browser was, the latest page first: it may still have what they show. */
+function been() {
+  try {
+    const { at, pages } = JSON.parse(localStorage.getItem(BEEN));
+    return Date.now() - at < BEEN_FOR ? pages.map(String) : [];
+  } catch {
+    return [];
+  }
+}
+
+function goesTo(page) {
+  const pages = [page, ...been().filter((other) => other !== page)];
+  const kept = pages.filter(({ length }) => length <= LONGEST_PATH).slice(0, MOST_BEEN);
+  localStorage.setItem(BEEN, JSON.stringify({ at: Date.now(), pages: kept }));
+}
+
+function forgetPages() {
   try {
     sessionStorage.removeItem(TICKET);
+    localStorage.removeItem(BEEN);
   } catch {
     // Nor was one kept.
   }

@@ -54,8 +54,8 @@ pub struct Host(Rc<Running>);
 impl Host {
     /// Starts at once. `signal` is the signal server's URL, `page` the page's path, `ticket` that of
     /// an earlier page, `told` as in [`Host::told`], `place` the visitor's, in tenths of a degree,
-    /// where that may be said; `twin` is another tab's name, whose turn it still is; `post` reaches the
-    /// window's half.
+    /// where that may be said; `twin` is another tab's name, whose turn it still is; `been` are the paths
+    /// of pages before this one, the latest first; `post` reaches the window's half.
     #[wasm_bindgen(constructor)]
     pub fn new(
         signal: String,
@@ -64,6 +64,7 @@ impl Host {
         told: JsValue,
         place: Option<Vec<u16>>,
         twin: Option<String>,
+        been: Vec<String>,
         post: Function,
     ) -> Self {
         let position = place.and_then(|place| match place[..] {
@@ -77,7 +78,7 @@ impl Host {
             ticket,
             position,
         };
-        let running = Running::start(joining, told, Line::new(post));
+        let running = Running::start(joining, told, been, Line::new(post));
         if let Some(twin) = twin {
             let peer = twin.as_str().into();
             running.handle(Input::Never { peer });
@@ -117,6 +118,8 @@ struct Running {
     ports: Ports,
     serve: Serve,
     governor: Governor,
+    /// Pages before this one of which the signal server was not told.
+    been: RefCell<Vec<String>>,
     /// When the ledger is written down.
     saving: RefCell<Option<Timeout>>,
     /// Of the window.
@@ -145,7 +148,7 @@ impl Drop for Channel {
 }
 
 impl Running {
-    fn start(mut joining: Joining, told: JsValue, window: Line) -> Rc<Self> {
+    fn start(mut joining: Joining, told: JsValue, been: Vec<String>, window: Line) -> Rc<Self> {
         let governor = Governor::new(told);
         let config = governor.config();
         joining.want = config.target_peers as u16;
@@ -160,6 +163,7 @@ impl Running {
             ports: Ports::default(),
             serve: Serve::default(),
             governor,
+            been: RefCell::new(been),
             saving: RefCell::default(),
             // As the engine begins: the signal server has not answered yet.
             peers: Cell::new((0, true)),
@@ -240,6 +244,22 @@ impl Running {
         let config = self.governor.config();
         self.ports.say_all(&self.governor.shown());
         self.handle(Input::Configure { config });
+        self.say_been();
+    }
+
+    /// Who serves says once where he was before: others are there now.
+    fn say_been(&self) {
+        let signalling = self.signalling.borrow();
+        let Some(signalling) = signalling
+            .as_ref()
+            .filter(|_| self.governor.config().slots > 0)
+        else {
+            return;
+        };
+        if signalling.is_joined() && !self.been.borrow().is_empty() {
+            let pages = self.been.take();
+            signalling.say(&ToServer::Been { pages });
+        }
     }
 
     /// What was served goes into the day's ledger, and what is too much ends.
@@ -568,6 +588,7 @@ impl Running {
                     ice,
                 });
                 self.handle(Input::Welcome { me, hold_over });
+                self.say_been();
             }
             ToClient::Offered { peers } => self.handle(Input::Offered {
                 peers: peers.iter().map(|peer| peer.as_str().into()).collect(),

@@ -109,6 +109,11 @@ impl Signalling {
         }
     }
 
+    /// Whether what is said is heard.
+    pub fn is_joined(&self) -> bool {
+        self.joined.get()
+    }
+
     /// Says good-bye, and does not come back.
     pub fn leave(&self) {
         self.send(&ToServer::Leave {});

@@ -1,8 +1,13 @@
 //! What is got before it is asked for: what the browser has already, and what may be wanted next.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
-use fugitive_core::{content::ContentId, manifest::Variant};
+use fugitive_core::{
+    ahead::{AT_ONCE, Ahead},
+    content::ContentId,
+    manifest::Variant,
+};
+use fugitive_store::Store;
 use gloo::timers::future::TimeoutFuture;
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
@@ -10,19 +15,16 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{Headers, RequestCache, RequestInit, RequestMode};
 
 use crate::{
-    answer::{Head, WHOLE, peers_ready},
+    answer::{Head, WHOLE},
     catalogue::Listed,
-    link::Piece,
+    link::{Peers, Piece},
     log, origin,
     worker::State,
     writer,
 };
 
-/// Resources of one prefetch.
-const MAX_PREFETCH: usize = 64;
-/// What nobody had is asked for again so often, and after so many milliseconds: others come.
-const ROUNDS: usize = 4;
-const ROUND: u32 = 4_000;
+/// Who waits for others that are under way looks again after so many milliseconds.
+const LOOK: u64 = 500;
 /// What Chromium's images accept; used until an image's own header was seen.
 const ACCEPT: &str = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
 
@@ -78,49 +80,58 @@ pub async fn expect(
     state.link.expect(client, page, ids.collect());
 }
 
-/// Has peers send what the page may want next, one after the other, into the store, until another
-/// page begins to. Whatever can't be had from peers is left.
+/// Has peers send what the page may want next, some at a time, into the store, until another page
+/// begins to. Whatever can't be had from peers is left.
 pub async fn prefetch(state: &Rc<State>, urls: impl Iterator<Item = String>) {
     let Some(store) = state.store().await else {
         return;
     };
     let turn = state.prefetches.get() + 1;
     state.prefetches.set(turn);
-    let mut next: Vec<_> = urls.take(MAX_PREFETCH).collect();
-    for round in 0..ROUNDS {
-        if round > 0 {
-            TimeoutFuture::new(ROUND).await;
-        }
-        let mut left = Vec::new();
-        let ready = peers_ready(state).await;
-        for url in next {
-            if state.prefetches.get() != turn {
-                return;
-            }
-            let Some(variant) = listed(state, &url).filter(|variant| variant.len <= WHOLE) else {
-                continue;
-            };
-            let has = store.content(&variant.id).await;
-            if has.is_ok_and(|has| has.is_some_and(|has| has.is_complete())) {
-                continue;
-            }
-            let came = match ready {
-                true => whole(state, &variant).await,
-                false => None,
-            };
-            match came {
-                Some(bytes) => {
-                    let head = Head::listed(&url, &variant);
-                    writer::put_whole(state, head.resource, &bytes).await;
-                }
-                None => left.push(url),
-            }
-        }
-        if left.is_empty() {
-            return;
-        }
-        next = left;
+    if state.catalogue.policy().max_wait_ms == 0 {
+        return;
     }
+    let queue = RefCell::new(Ahead::new(urls));
+    let lanes = (0..AT_ONCE).map(|_| async {
+        while state.prefetches.get() == turn {
+            state.reach_bridge().await;
+            let has_peers = matches!(state.link.peers(), Peers::Here(_));
+            let url = queue.borrow_mut().next(has_peers, now());
+            let Some(url) = url else {
+                if queue.borrow().is_over() {
+                    return;
+                }
+                let again = queue.borrow().again_at().unwrap_or(now() + LOOK);
+                let wait = TimeoutFuture::new(again.saturating_sub(now()) as u32 + 1);
+                futures_util::future::select(state.link.changed(), wait).await;
+                continue;
+            };
+            let is_lacking = !get(state, &store, &url).await;
+            queue.borrow_mut().ended(is_lacking.then_some(url), now());
+        }
+    });
+    futures_util::future::join_all(lanes).await;
+}
+
+fn now() -> u64 {
+    origin::clock() as u64
+}
+
+/// Gets it from peers, unless it is there or can't be shared. Says whether there is nothing left to do.
+async fn get(state: &Rc<State>, store: &Store, url: &str) -> bool {
+    let Some(variant) = listed(state, url).filter(|variant| variant.len <= WHOLE) else {
+        return true;
+    };
+    let has = store.content(&variant.id).await;
+    if has.is_ok_and(|has| has.is_some_and(|has| has.is_complete())) {
+        return true;
+    }
+    let Some(bytes) = whole(state, &variant).await else {
+        return false;
+    };
+    let head = Head::listed(url, &variant);
+    writer::put_whole(state, head.resource, &bytes).await;
+    true
 }
 
 /// A content from peers, verified group by group in the bridge.

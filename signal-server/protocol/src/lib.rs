@@ -59,6 +59,12 @@ pub enum ToServer {
         /// Its path, without query.
         page: String,
     },
+    /// Pages on which the visitor was before, and of which I may hold something, the latest first:
+    /// whoever is there now may be offered me. A server takes a dozen.
+    Been {
+        /// Their paths, without query.
+        pages: Vec<String>,
+    },
     /// To be relayed to a peer that was offered to us, or we to it.
     Signal {
         /// To whom.
@@ -117,6 +123,7 @@ impl ToServer {
             "join"
                 | "more"
                 | "page"
+                | "been"
                 | "signal"
                 | "heartbeat"
                 | "up"

@@ -374,6 +374,7 @@ impl Matchmaker {
                 send(conn, ToClient::Offered { peers }, out);
             }
             ToServer::Page { page } => self.turn(id, &page, out),
+            ToServer::Been { pages } => self.been(id, &pages),
             ToServer::Signal { to, signal } => {
                 if let Some((from, to)) = self.way(conn, &to, now, out) {
                     let from = from.to_string();
@@ -592,6 +593,23 @@ impl Matchmaker {
                 {
                     site.exit(&name);
                 }
+            }
+        }
+        self.seat(id);
+    }
+
+    /// A peer may hold something of these pages, where there is room for them behind those of now.
+    fn been(&mut self, id: Id, pages: &[String]) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(site) = self.sites.get_mut(&peer.origin) else {
+            return;
+        };
+        for page in pages.iter().take(MOST_BEEN) {
+            let is_new = peer.pages.iter().all(|(name, _)| **name != **page);
+            if is_new && page.len() <= LONGEST_PAGE && peer.pages.len() <= MOST_BEEN {
+                peer.pages.push_back(site.enter(page));
             }
         }
         self.seat(id);

@@ -209,6 +209,33 @@ fn page_that_is_turned_to_in_another_tab_is_the_one_that_counts() {
 }
 
 #[test]
+fn who_was_on_a_page_in_an_earlier_visit_is_found_there_if_it_says_so() {
+    let mut room = Room::new();
+    let back = room.join("o", "/two", 0, None);
+    for _ in 0..40 {
+        room.join("o", "/elsewhere", 0, None);
+    }
+    let pages = vec!["/one".into(), "/two".into(), "/one".into()];
+    assert_eq!(room.say(back.conn, ToServer::Been { pages }), []);
+    assert_eq!(room.matchmaker.counts().pages, 3);
+    let newcomer = room.join("o", "/one", 1, None);
+    assert_eq!(newcomer.offered, std::slice::from_ref(&back.id));
+    // Where it is now it is offered whom it finds there, as before.
+    let there = room.join("o", "/two", 0, None);
+    assert_eq!(room.more(&back, 1), std::slice::from_ref(&there.id));
+    // It can't be everywhere, nor push out where it is.
+    let pages = (0..500).map(|page| format!("/{page}"));
+    let long = "x".repeat(LONGEST_PAGE + 1);
+    let pages = std::iter::once(long).chain(pages).collect();
+    assert_eq!(room.say(back.conn, ToServer::Been { pages }), []);
+    assert!(room.matchmaker.counts().pages <= 2 + MOST_BEEN);
+    room.hang_up(there.conn);
+    room.hang_up(newcomer.conn);
+    room.hang_up(back.conn);
+    assert_eq!(room.matchmaker.counts().pages, 1);
+}
+
+#[test]
 fn one_visitor_is_found_on_a_bounded_number_of_pages() {
     let mut room = Room::new();
     let walker = room.join("o", "/", 0, None);

@@ -5,9 +5,10 @@
 //! [`cache`] says whether a stored copy will do, [`manifest`] what may be shared,
 //! [`manners`] what the visitor allows, [`hedge`] how long
 //! to wait for peers, [`port`] asks the bridge, whose [`engine`] speaks [`wire`] and believes only
-//! what [`tree`] verifies. [`content`] names and cuts bytes, [`deflate`] keeps them small,
+//! what [`tree`] verifies. [`ahead`] says what is fetched before it is wanted. [`content`] names and cuts bytes, [`deflate`] keeps them small,
 //! [`pack`] writes and reads messages.
 
+pub mod ahead;
 pub mod cache;
 pub mod content;
 pub mod deflate;

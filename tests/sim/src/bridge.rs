@@ -47,6 +47,7 @@ impl World<'_> {
     pub(crate) fn reconfigure(&mut self, who: usize) {
         let config = self.config(who);
         self.tell(who, Input::Configure { config });
+        self.say_been(who);
     }
 
     /// The page has all it asked for at first, or took too long: from now on it serves.
@@ -70,13 +71,14 @@ impl World<'_> {
                 wake: None,
                 me: None,
                 conn: None,
+                said_been: false,
                 links: BTreeMap::new(),
                 sent_to: BTreeSet::new(),
                 peers: Peers::Coming,
             });
         }
         // What is below the fold is fetched ahead when the page has been there for a while.
-        self.clock.after(PREFETCH_AFTER, Event::Prefetch(at, 0));
+        self.clock.after(PREFETCH_AFTER, Event::Ahead(at));
         let page = &self.site.pages[self.people[at.who].looks[at.look].page];
         let shown = page.eager.iter().chain(&page.lazy);
         let shown: Vec<_> = shown

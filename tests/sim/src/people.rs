@@ -75,6 +75,8 @@ pub struct Person {
     pub worker: Time,
     /// What is in the store from an earlier visit.
     pub before: Vec<Content>,
+    /// The pages of that visit, the latest first.
+    pub been: Vec<usize>,
     /// Pages, in order.
     pub looks: Vec<Look>,
 }
@@ -110,7 +112,7 @@ pub fn draw(workload: &Workload, site: &Site, count: usize, seed: u64) -> Vec<Pe
             // Of lots of their own, so that the visit is the same with and without.
             rng.set_stream(u64::MAX - index as u64);
             if person.worker == 0 {
-                person.before = earlier(workload, site, &mut rng);
+                (person.before, person.been) = earlier(workload, site, &mut rng);
             }
             person
         })
@@ -151,6 +153,7 @@ fn person(workload: &Workload, site: &Site, count: usize, rng: &mut ChaCha8Rng) 
         gives,
         worker: 0,
         before: Vec::new(),
+        been: Vec::new(),
         looks: Vec::new(),
     };
     visit(workload, site, count, &mut person, rng);
@@ -234,12 +237,14 @@ fn visit(
 }
 
 /// What an earlier visit left in the store: of pages as popular as any, what was seen of them.
-fn earlier(workload: &Workload, site: &Site, rng: &mut ChaCha8Rng) -> Vec<Content> {
+fn earlier(workload: &Workload, site: &Site, rng: &mut ChaCha8Rng) -> (Vec<Content>, Vec<usize>) {
     let visits = &workload.visits;
     let mut room = (visits.store_mb * 1e6) as u64;
-    let mut before = BTreeSet::new();
+    let (mut before, mut been) = (BTreeSet::new(), Vec::new());
     for _ in 0..visits.earlier_pages {
-        let shown = &site.pages[site.visit(rng)];
+        let page = site.visit(rng);
+        been.insert(0, page);
+        let shown = &site.pages[page];
         let seen = shown.lazy.len() as f64 * visits.scrolled * 2.0 * rng.random::<f64>();
         let seen = &shown.lazy[..(seen as usize).min(shown.lazy.len())];
         for content in shown.eager.iter().chain(seen) {
@@ -249,7 +254,7 @@ fn earlier(workload: &Workload, site: &Site, rng: &mut ChaCha8Rng) -> Vec<Conten
             }
         }
     }
-    before.into_iter().collect()
+    (before.into_iter().collect(), been)
 }
 
 /// The mean of a distribution, from fixed draws.

@@ -1,67 +1,49 @@
 //! What may be wanted next, from peers only and while nothing else is wanted, as the page's script and
-//! the worker do it: the images below the fold, one after the other, whole, into the store.
+//! the worker do it: the images below the fold, whole, into the store.
 
-use std::collections::VecDeque;
-
-use fugitive_core::{engine::Input, port::WantId};
+use fugitive_core::{ahead, engine::Input, port::WantId};
 
 use crate::{
-    Time,
     site::Content,
     told::Told,
     world::{At, Event, Peers, World},
 };
 
-/// As in `sw/src/answer.rs`: resources of one prefetch.
-const MAX_PREFETCH: usize = 64;
-/// As there: what nobody had is asked for again, so often and after this.
-const ROUNDS: usize = 4;
-const ROUND: Time = 4_000_000;
-
 /// What is fetched ahead.
 #[derive(Default)]
 pub struct Ahead {
-    now: Option<(WantId, Content, u64, usize)>,
-    next: VecDeque<Content>,
-    /// What nobody had.
-    left: Vec<Content>,
-    round: usize,
+    queue: ahead::Ahead<Content>,
+    /// Under way: the want, the content, and by peers of which tier it comes.
+    now: Vec<(WantId, Content, usize)>,
 }
 
 impl World<'_> {
     /// The page has what it shows.
-    pub(crate) fn begin_prefetch(&mut self, at: At, round: usize) {
-        if round > 0 {
-            let Some(page) = self.page(at) else { return };
-            page.ahead.next = std::mem::take(&mut page.ahead.left).into();
-            page.ahead.round = round;
-            return self.prefetch(at);
-        }
+    pub(crate) fn begin_prefetch(&mut self, at: At) {
         let page = self.people[at.who].looks[at.look].page;
         let lazy = &self.site.pages[page].lazy;
-        let lazy = lazy.iter().copied().take(MAX_PREFETCH).collect();
-        let Some(page) = self.page(at) else { return };
-        if page.peers == Peers::Here {
-            page.ahead.next = lazy;
-        } else {
-            page.ahead.left = lazy.into();
+        if let Some(page) = self.page(at) {
+            page.ahead.queue = ahead::Ahead::new(lazy.iter().copied());
+            self.prefetch(at);
         }
-        self.prefetch(at);
     }
 
-    /// The next one that is lacking.
-    fn prefetch(&mut self, at: At) {
+    /// Those that are lacking and whose turn it is.
+    pub(crate) fn prefetch(&mut self, at: At) {
+        let now = self.ms();
         loop {
             let Some(page) = self.page(at) else { return };
-            page.ahead.now = None;
-            let Some(content) = page.ahead.next.pop_front() else {
-                let round = page.ahead.round + 1;
-                if round < ROUNDS && !page.ahead.left.is_empty() {
-                    self.clock.after(ROUND, Event::Prefetch(at, round));
+            let has_peers = page.peers == Peers::Here;
+            let before = page.ahead.queue.again_at();
+            let Some(content) = page.ahead.queue.next(has_peers, now) else {
+                let again = page.ahead.queue.again_at();
+                if let Some(again) = again.filter(|_| again != before) {
+                    self.clock.at(again * 1_000, Event::Prefetch(at));
                 }
                 return;
             };
             if self.visitors[at.who].store.contains_key(&content) {
+                self.ended_ahead(at, None);
                 continue;
             }
             let resource = self.site.content(content);
@@ -69,9 +51,21 @@ impl World<'_> {
             let want = self.visitors[at.who].last_want + 1;
             self.visitors[at.who].last_want = want;
             if let Some(page) = self.page(at) {
-                page.ahead.now = Some((want, content, 0, 0));
+                page.ahead.now.push((want, content, 0));
             }
-            return self.tell(at.who, Input::Prefetch { want, id, len });
+            self.tell(at.who, Input::Prefetch { want, id, len });
+        }
+    }
+
+    fn ended_ahead(&mut self, at: At, left: Option<Content>) {
+        let now = self.ms();
+        if let Some(page) = self.page(at) {
+            let before = page.ahead.queue.again_at();
+            page.ahead.queue.ended(left, now);
+            let again = page.ahead.queue.again_at();
+            if let Some(again) = again.filter(|_| again != before) {
+                self.clock.at(again * 1_000, Event::Prefetch(at));
+            }
         }
     }
 
@@ -97,48 +91,41 @@ impl World<'_> {
         let Some(page) = self.page(at) else {
             return false;
         };
-        let Some((_, content, came, tier)) = page.ahead.now.as_mut().filter(|now| now.0 == want)
-        else {
+        let Some(nth) = page.ahead.now.iter().position(|now| now.0 == want) else {
             return false;
         };
-        let content = *content;
-        match told {
-            Told::Bytes {
-                bytes, tier: from, ..
-            } => {
-                *came += bytes;
-                *tier = usize::from(from.clamp(&1, &2) - 1);
+        let left = match told {
+            Told::Bytes { tier, .. } => {
+                page.ahead.now[nth].2 = usize::from(tier.clamp(&1, &2) - 1);
+                return true;
             }
+            Told::Unsure | Told::Behind { .. } => return true,
             Told::End => {
-                let tier = *tier;
+                let (_, content, tier) = page.ahead.now.remove(nth);
                 let len = self.site.content(content).len();
                 self.stock(at, content, len, tier);
-                self.prefetch(at);
+                None
             }
-            Told::Unsure | Told::Behind { .. } => {}
-            Told::Failed(_) => {
-                if let Some(page) = self.page(at) {
-                    page.ahead.left.push(content);
-                }
-                self.prefetch(at);
-            }
-        }
+            Told::Failed(_) => Some(page.ahead.now.remove(nth).1),
+        };
+        self.ended_ahead(at, left);
+        self.prefetch(at);
         true
     }
 
-    /// The page goes, and with it what it fetches ahead; but the one under way goes on where the
-    /// bridge does, as the worker's loop looks for its end only between two.
+    /// The page goes, and with it what it fetches ahead; but those under way go on where the bridge
+    /// does, as the worker looks for the end of a page only between two.
     pub(crate) fn stop_prefetch(&mut self, at: At) {
-        let ahead = self.page(at).map(|page| std::mem::take(&mut page.ahead));
-        let Some((want, content, _, tier)) = ahead.and_then(|ahead| ahead.now) else {
-            return;
-        };
+        let Some(page) = self.page(at) else { return };
+        let ahead = std::mem::take(&mut page.ahead);
         let is_last = at.look + 1 == self.people[at.who].looks.len();
-        if self.people[at.who].tabs && !is_last {
-            let left = &mut self.visitors[at.who].left_behind;
-            left.insert(want, (content, tier));
-        } else {
-            self.tell(at.who, Input::Cancel { want });
+        for (want, content, tier) in ahead.now {
+            if self.people[at.who].tabs && !is_last {
+                let left = &mut self.visitors[at.who].left_behind;
+                left.insert(want, (content, tier));
+            } else {
+                self.tell(at.who, Input::Cancel { want });
+            }
         }
     }
 }

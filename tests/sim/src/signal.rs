@@ -16,6 +16,8 @@ use crate::{
 
 /// All visitors are on one site.
 const ORIGIN: &str = "https://shop.example";
+/// As in `page-bridge/js/bridge.js`.
+const MOST_BEEN: usize = 12;
 const HEARTBEAT: Time = HEARTBEAT_SECONDS as Time * 1_000_000;
 
 /// The server's side.
@@ -100,6 +102,32 @@ impl World<'_> {
             self.log.signalling(who);
             self.clock
                 .after(way, Event::ToServer(conn, Box::new(message)));
+        }
+    }
+
+    /// Who serves says once where he was before, as `page-bridge` remembers it.
+    pub(crate) fn say_been(&mut self, who: usize) {
+        if self.config(who).slots == 0 {
+            return;
+        }
+        let Some(bridge) = self.visitors[who].bridge.as_mut() else {
+            return;
+        };
+        if bridge.me.is_none() || std::mem::replace(&mut bridge.said_been, true) {
+            return;
+        }
+        let (person, look) = (&self.people[who], self.visitors[who].since);
+        let here = person.looks[look].page;
+        let mut pages = Vec::new();
+        let before = person.looks[..look].iter().rev().map(|look| look.page);
+        for page in before.chain(person.been.iter().copied()) {
+            let path = &self.site.pages[page].path;
+            if pages.len() < MOST_BEEN && page != here && !pages.contains(path) {
+                pages.push(path.clone());
+            }
+        }
+        if !pages.is_empty() {
+            self.say_to_server(who, ToServer::Been { pages });
         }
     }
 
@@ -188,6 +216,7 @@ impl World<'_> {
                     bridge.me = Some(me.clone());
                 }
                 self.tell(at.who, Input::Welcome { me, hold_over });
+                self.say_been(at.who);
             }
             ToClient::Offered { peers } => {
                 let peers = peers.iter().map(|peer| peer.as_str().into()).collect();

@@ -74,6 +74,7 @@ impl World<'_> {
                 _ => {}
             }
         }
+        self.prefetch(at);
     }
 
     /// Whether what the engine gives out as verified is what the site holds.

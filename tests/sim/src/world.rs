@@ -99,7 +99,9 @@ pub enum Event {
     /// The page has loaded.
     Loaded(At),
     /// It is time to fetch what may be wanted next.
-    Prefetch(At, usize),
+    Ahead(At),
+    /// And what nobody had of it, again.
+    Prefetch(At),
     /// A visitor gives less or more than before.
     Reconfigure(At),
     /// Two dialled each other, and it worked or not.
@@ -189,6 +191,8 @@ pub struct Bridge {
     pub me: Option<PeerId>,
     /// The socket.
     pub conn: Option<Conn>,
+    /// The server knows where the visitor was before.
+    pub said_been: bool,
     /// Begun or open.
     pub links: BTreeMap<PeerId, LinkKey>,
     /// Sent to since the engine last heard what their channels have buffered.
@@ -346,7 +350,8 @@ impl<'a> World<'a> {
                 }
             }
             Event::Loaded(at) => self.loaded(at),
-            Event::Prefetch(at, round) => self.begin_prefetch(at, round),
+            Event::Ahead(at) => self.begin_prefetch(at),
+            Event::Prefetch(at) => self.prefetch(at),
             Event::Reconfigure(at) => {
                 if self.bridge(at).is_some() {
                     self.reconfigure(at.who);

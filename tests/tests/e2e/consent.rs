@@ -163,12 +163,16 @@ async fn taking_a_yes_back_ends_every_connection_in_every_tab() -> Result<()> {
     second.until_peers(1).await?;
     let kept = "sessionStorage.getItem('fugitive:ticket')";
     second.until(kept).await?;
+    let been = "JSON.parse(localStorage.getItem('fugitive:been'))?.pages";
+    let pages: Vec<String> = second.eval(been).await?;
+    assert_eq!(pages, ["/empty.html"]);
 
     second.eval::<()>("fugitive.consent(false)").await?;
     until_sockets(&origin, 1).await?;
     first.until("(await fugitive.stats()).peers === 0").await?;
     assert!(!connects(&second).await?);
     assert_eq!(second.eval::<Option<String>>(kept).await?, None);
+    assert_eq!(second.eval::<Option<Vec<String>>>(been).await?, None);
 
     second.eval::<()>("fugitive.consent(true)").await?;
     second.until_peers(1).await?;

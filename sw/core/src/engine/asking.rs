@@ -8,6 +8,7 @@ use super::{
     answers::Known,
     peers::{Peer, Stage},
     pulse::GRACE,
+    relieving::LOOK_EVERY,
     want::{Asked, For, SMALL, Want},
 };
 use crate::{content::GROUP, port::WantId, wire::Message};
@@ -94,6 +95,7 @@ impl Engine {
             number: want.number,
             whose: For::Us,
             credit: want.credit,
+            look_at: self.now + LOOK_EVERY,
             ..later
         };
         true

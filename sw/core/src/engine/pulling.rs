@@ -116,7 +116,8 @@ impl Engine {
             return;
         };
         runs::take(&mut want.open, &run);
-        if want.look_at == u64::MAX {
+        // What nobody waits for is not to come twice because somebody is slow with it.
+        if want.look_at == u64::MAX && want.whose != For::Later {
             want.look_at = now + LOOK_EVERY;
         }
         let (id, len) = (want.id, want.len);

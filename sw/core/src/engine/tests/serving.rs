@@ -438,3 +438,31 @@ fn page_does_not_wait_for_a_peer_that_is_good_enough_only_for_what_nobody_waits_
     swarm.want(1, 3, id, 300_000, 0..300_000);
     assert_eq!(swarm.visitors[1].unsure, [3]);
 }
+
+#[test]
+fn slow_peer_is_relieved_only_of_what_somebody_waits_for() {
+    let fetch_ahead = |then: fn(&mut Swarm, ContentId)| {
+        let mut swarm = Swarm::new(3);
+        let bytes = noise(300_000, 1);
+        let id = swarm.give(0, &bytes);
+        swarm.give(2, &bytes);
+        // The slow one is near, and so the first to answer.
+        swarm.visitors[0].up = 50;
+        swarm.delay.insert((1, 2), 60);
+        swarm.delay.insert((2, 1), 60);
+        prefetch(&mut swarm, 1, id, 300_000);
+        swarm.run(500);
+        assert!(swarm.got(1, 1).1.is_none());
+        then(&mut swarm, id);
+        (swarm, bytes)
+    };
+    let (mut swarm, bytes) = fetch_ahead(|_, _| {});
+    swarm.run(8_000);
+    assert!(swarm.got_all(1, 1, &bytes));
+    let totals = |swarm: &Swarm, who: usize| swarm.visitors[who].engine.totals();
+    assert!(totals(&swarm, 0).sent + totals(&swarm, 2).sent < 300_000 + GROUP);
+    // The page wants it before it is there: it does not wait for the slow one.
+    let (mut swarm, bytes) = fetch_ahead(|swarm, id| swarm.want(1, 2, id, 300_000, 0..300_000));
+    swarm.run(1_500);
+    assert!(swarm.got_all(1, 2, &bytes), "{}", swarm.got(1, 2).0.len());
+}

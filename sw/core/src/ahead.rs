@@ -1,0 +1,149 @@
+//! What a page may want next: which of it peers are asked for now, how much at once, and when again.
+//!
+//! A driver takes what [`Ahead::next`] gives until it gives nothing, says of each how it
+//! [ended](Ahead::ended), and asks again when one has, when peers come, and at [`Ahead::again_at`]. Times
+//! are milliseconds of any clock that does not go back.
+
+use std::collections::VecDeque;
+
+/// Resources of one page, at most.
+const MOST: usize = 64;
+/// One takes a round trip or two, and few bytes: one after the other the last would come too late.
+pub const AT_ONCE: usize = 4;
+/// What nobody had is asked for again so often, and after so long: others come.
+const ROUNDS: u32 = 8;
+const ROUND: u64 = 4_000;
+
+/// See the module; what is fetched is named by `T`.
+pub struct Ahead<T> {
+    next: VecDeque<T>,
+    /// What nobody had.
+    left: Vec<T>,
+    running: usize,
+    rounds: u32,
+    again_at: Option<u64>,
+}
+
+impl<T> Default for Ahead<T> {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
+impl<T> Ahead<T> {
+    /// In this order.
+    pub fn new(items: impl IntoIterator<Item = T>) -> Self {
+        Self {
+            next: items.into_iter().take(MOST).collect(),
+            left: Vec::new(),
+            running: 0,
+            rounds: 0,
+            again_at: None,
+        }
+    }
+
+    /// What peers are to be asked for now.
+    pub fn next(&mut self, has_peers: bool, now: u64) -> Option<T> {
+        if !has_peers {
+            if self.running == 0 && self.again_at.is_none_or(|at| at <= now) {
+                self.waits(now);
+            }
+            return None;
+        }
+        if self.again_at.is_some_and(|at| at <= now) {
+            self.again_at = None;
+            self.next.extend(self.left.drain(..));
+        }
+        if self.running >= AT_ONCE {
+            return None;
+        }
+        let item = self.next.pop_front()?;
+        self.running += 1;
+        Some(item)
+    }
+
+    /// One of them came, or nobody had it.
+    pub fn ended(&mut self, left: Option<T>, now: u64) {
+        self.running = self.running.saturating_sub(1);
+        self.left.extend(left);
+        if self.running == 0 && self.next.is_empty() {
+            self.waits(now);
+        }
+    }
+
+    fn waits(&mut self, now: u64) {
+        let lacks = !self.left.is_empty() || !self.next.is_empty();
+        let goes_on = lacks && self.rounds < ROUNDS;
+        self.rounds += u32::from(goes_on);
+        self.again_at = goes_on.then_some(now + ROUND);
+    }
+
+    /// When to ask again at the latest.
+    pub fn again_at(&self) -> Option<u64> {
+        self.again_at
+    }
+
+    /// Where [`Ahead::next`] gave nothing: whether it never will again.
+    pub fn is_over(&self) -> bool {
+        self.running == 0 && self.again_at.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(ahead: &mut Ahead<u32>, now: u64) -> Vec<u32> {
+        std::iter::from_fn(|| ahead.next(true, now)).collect()
+    }
+
+    #[test]
+    fn few_are_under_way_at_once_and_each_that_ends_makes_room() {
+        let mut ahead = Ahead::new(0..6);
+        assert_eq!(taken(&mut ahead, 0), [0, 1, 2, 3]);
+        ahead.ended(None, 10);
+        assert_eq!(taken(&mut ahead, 10), [4]);
+        assert!(!ahead.is_over());
+        for _ in 0..4 {
+            ahead.ended(None, 20);
+        }
+        assert_eq!(taken(&mut ahead, 20), [5]);
+        ahead.ended(None, 30);
+        assert!(taken(&mut ahead, 30).is_empty() && ahead.is_over());
+    }
+
+    #[test]
+    fn peers_who_come_late_are_asked_at_once() {
+        let mut ahead = Ahead::new([1]);
+        assert_eq!(ahead.next(false, 0), None);
+        assert_eq!(ahead.again_at(), Some(ROUND));
+        assert!(!ahead.is_over());
+        assert_eq!(ahead.next(true, 700), Some(1));
+    }
+
+    #[test]
+    fn what_nobody_had_is_asked_for_again_but_not_for_ever() {
+        let mut ahead = Ahead::new([1, 2]);
+        let mut now = 0;
+        for _ in 0..=ROUNDS {
+            assert_eq!(taken(&mut ahead, now), [1, 2]);
+            ahead.ended(Some(1), now);
+            assert!(taken(&mut ahead, now).is_empty() && !ahead.is_over());
+            ahead.ended(Some(2), now);
+            assert!(taken(&mut ahead, now).is_empty());
+            now = ahead.again_at().unwrap_or(now);
+        }
+        assert!(ahead.is_over());
+        assert_eq!(now, u64::from(ROUNDS) * ROUND);
+    }
+
+    #[test]
+    fn nobody_is_waited_for_longer_than_what_nobody_has() {
+        let mut ahead = Ahead::new([1]);
+        let mut now = 0;
+        while ahead.next(false, now).is_none() && !ahead.is_over() {
+            now = ahead.again_at().unwrap_or(now);
+        }
+        assert_eq!(now, u64::from(ROUNDS) * ROUND);
+    }
+}
