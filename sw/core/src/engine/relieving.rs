@@ -16,6 +16,10 @@ impl Engine {
             return;
         };
         want.look_at = now + LOOK_EVERY;
+        // Who has more than is read is not waiting, and nothing has to come twice.
+        if want.keeps_level() {
+            return;
+        }
         // While there is more to assign, only what holds back everything behind it is looked at.
         let head = (want.at / GROUP) as u32;
         let only_head = want.next_open().is_some();

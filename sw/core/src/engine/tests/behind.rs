@@ -153,3 +153,25 @@ fn of_something_small_the_network_fetches_all_or_nothing() {
     swarm.run(20_000);
     assert!(swarm.visitors[1].behind.is_empty());
 }
+
+#[test]
+fn slow_peer_is_left_in_peace_while_the_page_has_what_it_reads() {
+    let mut swarm = Swarm::new(3);
+    swarm.visitors[0].up = 100;
+    swarm.visitors[2].up = 1_000;
+    let film = noise(LEN as usize, 1);
+    let id = swarm.give(2, &film);
+    swarm.on_page(1, &[0, 1, 2], &[id]);
+    swarm.run(1_000);
+    // It reads nothing as yet, and the slow one comes when a part of what it may is there.
+    let ahead = crate::port::AHEAD;
+    wants(&mut swarm, id, ahead, u32::MAX);
+    swarm.run(400);
+    swarm.give(0, &film);
+    swarm.run(12_000);
+    assert_eq!(swarm.got(1, 1).0.len() as u64, ahead);
+    let totals = |who: usize| swarm.visitors[who].engine.totals();
+    assert!(totals(0).sent > 0);
+    assert_eq!(totals(1).wasted, 0);
+    assert_eq!(totals(0).sent + totals(2).sent, ahead);
+}
