@@ -8,6 +8,7 @@ use fugitive_core::{
     manifest::Variant,
 };
 use fugitive_store::Store;
+use futures_util::future::Either;
 use gloo::timers::future::TimeoutFuture;
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
@@ -103,7 +104,10 @@ pub async fn prefetch(state: &Rc<State>, urls: impl Iterator<Item = String>) {
                 }
                 let again = queue.borrow().again_at().unwrap_or(now() + LOOK);
                 let wait = TimeoutFuture::new(again.saturating_sub(now()) as u32 + 1);
-                futures_util::future::select(state.link.changed(), wait).await;
+                let changed = futures_util::future::select(state.link.changed(), wait).await;
+                if let Either::Left(_) = changed {
+                    queue.borrow_mut().peers_changed(now());
+                }
                 continue;
             };
             let is_lacking = !get(state, &store, &url).await;

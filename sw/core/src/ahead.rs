@@ -1,8 +1,9 @@
 //! What a page may want next: which of it peers are asked for now, how much at once, and when again.
 //!
 //! A driver takes what [`Ahead::next`] gives until it gives nothing, says of each how it
-//! [ended](Ahead::ended), and asks again when one has, when peers come, and at [`Ahead::again_at`]. Times
-//! are milliseconds of any clock that does not go back.
+//! [ended](Ahead::ended), says when [peers change](Ahead::peers_changed), and asks again when one has
+//! ended, when peers change, and at [`Ahead::again_at`]. Times are milliseconds of any clock that does
+//! not go back.
 
 use std::collections::VecDeque;
 
@@ -10,9 +11,11 @@ use std::collections::VecDeque;
 const MOST: usize = 64;
 /// One takes a round trip or two, and few bytes: one after the other the last would come too late.
 pub const AT_ONCE: usize = 4;
-/// What nobody had is asked for again so often, and after so long: others come.
-const ROUNDS: u32 = 8;
+/// What nobody had is asked for again after so long, and for so long in all: others come.
 const ROUND: u64 = 4_000;
+const LASTS: u64 = 8 * ROUND;
+/// A peer that has come has said by then what it has.
+const TOLD: u64 = 500;
 
 /// See the module; what is fetched is named by `T`.
 pub struct Ahead<T> {
@@ -20,7 +23,8 @@ pub struct Ahead<T> {
     /// What nobody had.
     left: Vec<T>,
     running: usize,
-    rounds: u32,
+    /// When it began.
+    since: Option<u64>,
     again_at: Option<u64>,
 }
 
@@ -37,13 +41,14 @@ impl<T> Ahead<T> {
             next: items.into_iter().take(MOST).collect(),
             left: Vec::new(),
             running: 0,
-            rounds: 0,
+            since: None,
             again_at: None,
         }
     }
 
     /// What peers are to be asked for now.
     pub fn next(&mut self, has_peers: bool, now: u64) -> Option<T> {
+        self.since.get_or_insert(now);
         if !has_peers {
             if self.running == 0 && self.again_at.is_none_or(|at| at <= now) {
                 self.waits(now);
@@ -73,9 +78,15 @@ impl<T> Ahead<T> {
 
     fn waits(&mut self, now: u64) {
         let lacks = !self.left.is_empty() || !self.next.is_empty();
-        let goes_on = lacks && self.rounds < ROUNDS;
-        self.rounds += u32::from(goes_on);
+        let goes_on = lacks && self.since.is_none_or(|since| now < since + LASTS);
         self.again_at = goes_on.then_some(now + ROUND);
+    }
+
+    /// There are more peers, or others: they may have what nobody had.
+    pub fn peers_changed(&mut self, now: u64) {
+        if let Some(at) = &mut self.again_at {
+            *at = (*at).min(now + TOLD);
+        }
     }
 
     /// When to ask again at the latest.
@@ -125,7 +136,7 @@ mod tests {
     fn what_nobody_had_is_asked_for_again_but_not_for_ever() {
         let mut ahead = Ahead::new([1, 2]);
         let mut now = 0;
-        for _ in 0..=ROUNDS {
+        for _ in 0..=LASTS / ROUND {
             assert_eq!(taken(&mut ahead, now), [1, 2]);
             ahead.ended(Some(1), now);
             assert!(taken(&mut ahead, now).is_empty() && !ahead.is_over());
@@ -134,7 +145,7 @@ mod tests {
             now = ahead.again_at().unwrap_or(now);
         }
         assert!(ahead.is_over());
-        assert_eq!(now, u64::from(ROUNDS) * ROUND);
+        assert_eq!(now, LASTS);
     }
 
     #[test]
@@ -144,6 +155,20 @@ mod tests {
         while ahead.next(false, now).is_none() && !ahead.is_over() {
             now = ahead.again_at().unwrap_or(now);
         }
-        assert_eq!(now, u64::from(ROUNDS) * ROUND);
+        assert_eq!(now, LASTS);
+    }
+
+    #[test]
+    fn who_comes_is_asked_for_what_nobody_had() {
+        let mut ahead = Ahead::new([1]);
+        assert_eq!(taken(&mut ahead, 0), [1]);
+        ahead.peers_changed(10);
+        ahead.ended(Some(1), 20);
+        assert_eq!(ahead.again_at(), Some(20 + ROUND));
+        ahead.peers_changed(1_000);
+        ahead.peers_changed(1_400);
+        assert_eq!(ahead.again_at(), Some(1_000 + TOLD));
+        assert!(taken(&mut ahead, 1_499).is_empty());
+        assert_eq!(taken(&mut ahead, 1_500), [1]);
     }
 }

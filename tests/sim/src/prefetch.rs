@@ -57,6 +57,19 @@ impl World<'_> {
         }
     }
 
+    /// Peers came or went.
+    pub(crate) fn peers_changed_ahead(&mut self, at: At) {
+        let now = self.ms();
+        let Some(page) = self.page(at) else { return };
+        let queue = &mut page.ahead.queue;
+        let before = queue.again_at();
+        queue.peers_changed(now);
+        if let Some(again) = queue.again_at().filter(|again| Some(*again) != before) {
+            self.clock.at(again * 1_000, Event::Prefetch(at));
+        }
+        self.prefetch(at);
+    }
+
     fn ended_ahead(&mut self, at: At, left: Option<Content>) {
         let now = self.ms();
         if let Some(page) = self.page(at) {

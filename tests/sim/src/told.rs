@@ -74,7 +74,7 @@ impl World<'_> {
                 _ => {}
             }
         }
-        self.prefetch(at);
+        self.peers_changed_ahead(at);
     }
 
     /// Whether what the engine gives out as verified is what the site holds.

@@ -16,7 +16,7 @@ use crate::content::ContentId;
 /// Peers have been asked what they hold, and have answered, this long after; in milliseconds.
 const ANSWERED: u64 = 700;
 /// The server knows which page it is by then, in milliseconds.
-const TURNED: u64 = 100;
+const TURNED: u64 = 30;
 /// From one time to the next, in milliseconds; each is twice as long as the one before.
 const FIRST_WAIT: u64 = 2_000;
 const LONGEST_WAIT: u64 = 60_000;

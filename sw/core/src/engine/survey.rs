@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Peers are asked together this long after there is something to ask, in milliseconds.
-const ASKED_AFTER: u64 = 100;
+const ASKED_AFTER: u64 = 40;
 /// And again after this, for what nobody had, in milliseconds.
 const AGAIN: u64 = 15_000;
 /// For how long a no is believed, in milliseconds.
