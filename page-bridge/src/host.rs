@@ -57,6 +57,10 @@ impl Host {
     /// where that may be said; `twin` is another tab's name, whose turn it still is; `been` are the paths
     /// of pages before this one, the latest first; `post` reaches the window's half.
     #[wasm_bindgen(constructor)]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "bridge.js posts them as one array, and calls this in one place"
+    )]
     pub fn new(
         signal: String,
         page: String,
