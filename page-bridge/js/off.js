@@ -6,8 +6,11 @@ const DATABASE = "fugitive";
 const OFF = "fugitive:off";
 /** Any other worker's script is the site's. */
 const WORKER = "/fugitive-sw.js";
-/** A worker that does not say in this time that it is done is not waited for, in milliseconds. */
+/** What is not done in this time is not waited for, in milliseconds. */
 const WITHIN = 3_000;
+
+const briefly = (promise) =>
+  Promise.race([promise, new Promise((done) => setTimeout(done, WITHIN))]);
 
 /** For good: until `fugitive.consent(true)`, from the next page on. */
 export async function forget(isOurs) {
@@ -39,9 +42,11 @@ export async function remove(isOurs) {
     const { active, waiting, installing } = registration;
     const sample = active ?? waiting ?? installing;
     if (!isOurs(sample)) continue;
-    if (active) await farewell(active);
-    // A worker of the site's own that has us in it stays, without us.
-    if (new URL(sample.scriptURL).pathname.endsWith(WORKER)) await registration.unregister();
+    // One that is still being installed makes nothing more then.
+    await briefly(farewell(sample));
+    // A worker of the site's own that has us in it stays, without us. Browsers may do this only when an
+    // install that hangs has ended.
+    if (new URL(sample.scriptURL).pathname.endsWith(WORKER)) await briefly(registration.unregister());
   }
   for (const name of await caches.keys()) {
     if (name.startsWith(CACHES)) await caches.delete(name);
@@ -57,7 +62,6 @@ function farewell(worker) {
   return new Promise((done) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = done;
-    setTimeout(done, WITHIN);
     worker.postMessage({ fugitive: "leave" }, [port2]);
   });
 }
