@@ -1,20 +1,19 @@
-//! Visitors: headless browser sessions, each with a profile of its own. What reaches deeper than a
-//! page can (scripts before all others, workers, tabs that are not in front) works in Chromium alone.
+//! Visitors: headless browser sessions, each with a profile of its own.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::WebDriver;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 pub use crate::driver::{Driver, Engine};
-use crate::{driver::Process, processes};
+use crate::{
+    driver::Process,
+    firefox::{self, Console},
+    processes,
+};
 
 /// How long anything in a page may take before a test gives up. Generous: the machine may be busy,
 /// and no test asserts a time.
@@ -103,9 +102,11 @@ enum Job<T> {
 
 /// One visitor.
 pub struct Visitor {
-    driver: WebDriver,
-    engine: Engine,
-    profile: TempDir,
+    pub(crate) driver: WebDriver,
+    pub(crate) engine: Engine,
+    pub(crate) profile: TempDir,
+    /// Firefox's; a driver of Chromium's keeps what was said.
+    pub(crate) console: Option<Console>,
     /// After the session.
     _own: Option<Process>,
 }
@@ -130,32 +131,27 @@ impl Visitor {
         let engine = driver.engine;
         let driver = WebDriver::new(&url, capabilities).await?;
         driver.set_script_timeout(PATIENCE).await?;
+        let console = match engine {
+            Engine::Firefox => Some(firefox::console(&driver).await?),
+            Engine::Chromium | Engine::WebKit => None,
+        };
         let visitor = Self {
             driver,
             engine,
             profile,
+            console,
             _own: own,
         };
-        if engine == Engine::Chromium {
+        if engine != Engine::WebKit {
             visitor.before_scripts(RECORD).await?;
         }
         Ok(visitor)
     }
 
-    /// Runs a script before any of the page's, on every page from now on.
-    pub async fn before_scripts(&self, source: &str) -> Result<()> {
-        self.cdp(
-            "Page.addScriptToEvaluateOnNewDocument",
-            json!({ "source": source }),
-        )
-        .await?;
-        Ok(())
-    }
-
     /// Goes to a page, in this tab.
     pub async fn goto(&self, url: &str) -> Result<()> {
         self.driver.goto(url).await?;
-        if self.engine != Engine::Chromium {
+        if self.engine == Engine::WebKit {
             self.eval::<()>(RECORD).await?;
         }
         Ok(())
@@ -374,74 +370,6 @@ impl Visitor {
                  .map((byte) => byte.toString(16).padStart(2, '0')).join(''))"
         ))
         .await
-    }
-
-    /// A command of the Chrome DevTools Protocol.
-    pub async fn cdp(&self, method: &str, parameters: Value) -> Result<Value> {
-        Ok(self.driver.cdp().send_raw(method, parameters).await?)
-    }
-
-    /// A command to the tab with this handle, which need not be in front, nor alive after it. Through
-    /// the browser's own door: what a driver can reach is the tab in front.
-    pub async fn tell(&self, tab: &thirtyfour::WindowHandle, method: &str) -> Result<()> {
-        self.tell_with(tab, method, json!({})).await
-    }
-
-    /// The same, with parameters.
-    pub async fn tell_with(
-        &self,
-        tab: &thirtyfour::WindowHandle,
-        method: &str,
-        parameters: Value,
-    ) -> Result<()> {
-        let port = self.port()?;
-        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).await?;
-        // A WebSocket (RFC 6455) of one message.
-        let upgrade = format!(
-            "GET /devtools/page/{tab} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        );
-        stream.write_all(upgrade.as_bytes()).await?;
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await?);
-        }
-        let message = json!({ "id": 1, "method": method, "params": parameters }).to_string();
-        let len = u8::try_from(message.len()).ok().filter(|len| *len < 126);
-        let len = len.context("a longer message has another head")?;
-        // One final text frame; masked by zeros it stays as it is.
-        let frame = [&[0x81, 0x80 | len, 0, 0, 0, 0], message.as_bytes()].concat();
-        stream.write_all(&frame).await?;
-        // Answered, or its page is no more.
-        let _ = tokio::time::timeout(Duration::from_secs(1), stream.read_u8()).await;
-        Ok(())
-    }
-
-    /// Where the browser's own door for tools is.
-    pub fn port(&self) -> Result<u16> {
-        let file = self.profile.path().join("DevToolsActivePort");
-        let port = std::fs::read_to_string(file)?;
-        Ok(port.lines().next().context("no port")?.parse()?)
-    }
-
-    /// Stops the Service Worker as the browser does when it is idle.
-    pub async fn stop_workers(&self) -> Result<()> {
-        self.cdp("ServiceWorker.enable", json!({})).await?;
-        self.cdp("ServiceWorker.stopAllWorkers", json!({})).await?;
-        Ok(())
-    }
-
-    /// What the page's console said since the last call.
-    pub async fn log(&self) -> Result<Vec<String>> {
-        if self.engine != Engine::Chromium {
-            return Ok(Vec::new());
-        }
-        let entries = self.driver.browser_log().await?;
-        Ok(entries
-            .into_iter()
-            .map(|entry| format!("{:?} {}", entry.level, entry.message))
-            .collect())
     }
 
     /// A new tab in front, in the same profile; the handle of the one before.

@@ -50,8 +50,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// For Chromium, or what `FUGITIVE_BROWSER=firefox` says: not everything that a test does to a browser
-    /// can be done to that.
+    /// For Chromium, or what `FUGITIVE_BROWSER=firefox` says.
     pub fn start() -> Result<Self> {
         let is_firefox = std::env::var("FUGITIVE_BROWSER").is_ok_and(|name| name == "firefox");
         Self::of(if is_firefox {
@@ -59,6 +58,11 @@ impl Driver {
         } else {
             Engine::Chromium
         })
+    }
+
+    /// For what can be done only to Chromium, or be seen only by its tools.
+    pub fn chromium() -> Result<Self> {
+        Self::of(Engine::Chromium)
     }
 
     /// For any.
@@ -110,6 +114,7 @@ impl Driver {
                     },
                 });
                 asked.set("moz:firefoxOptions", options)?;
+                asked.enable_bidi()?;
                 asked.into()
             }
             Engine::WebKit => {
@@ -156,6 +161,7 @@ impl Process {
         );
         let mut command = Command::new(program(&[own, "/usr/bin/geckodriver", "geckodriver"]));
         command.args(["--port=0", "--websocket-port=0", "--log=info"]);
+        command.arg("--allow-system-access");
         Self::that_says("Listening on 127.0.0.1:", command)
     }
 

@@ -8,11 +8,13 @@
 pub mod browser;
 pub mod certificate;
 pub mod driver;
+mod firefox;
 pub mod lighthouse;
 pub mod npm;
 pub mod origin;
 mod processes;
 pub mod reader;
 pub mod site;
+mod tools;
 pub mod turn;
 pub mod visitors;

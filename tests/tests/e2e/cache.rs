@@ -170,9 +170,7 @@ async fn controlled(driver: &Driver, origin: &Origin) -> Result<Visitor> {
 /// Another page, with nothing left of what the browser itself has cached: what is not asked for again
 /// can only have come from us.
 async fn turn(visitor: &Visitor, origin: &Origin) -> Result<()> {
-    visitor.cdp("Network.enable", json!({})).await?;
-    visitor.cdp("Network.clearBrowserCache", json!({})).await?;
-    visitor.cdp("Network.disable", json!({})).await?;
+    visitor.clear_cache().await?;
     visitor.goto(&origin.url("/empty.html")).await
 }
 
@@ -448,7 +446,7 @@ async fn partial_copy_is_completed_by_asking_for_what_lacks() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hard_reload_is_the_end_of_what_was_stored() -> Result<()> {
-    let (site, driver) = (Site::new()?, Driver::start()?);
+    let (site, driver) = (Site::new()?, Driver::chromium()?);
     site.page("now.html", "<img src=/now.svg>")?;
     let origin = Origin::start(&site).await?;
     let version = Arc::new(Mutex::new(0));

@@ -67,7 +67,7 @@ async fn connects(visitor: &Visitor) -> Result<bool> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_connects_before_a_yes_and_the_question_is_asked_once() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let first = Visitor::new(&driver).await?;
     first.goto(&origin.url("/again.html")).await?;
@@ -122,7 +122,7 @@ async fn nothing_connects_before_a_yes_and_the_question_is_asked_once() -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn question_put_aside_comes_again_and_a_no_is_kept() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let visitor = Visitor::new(&driver).await?;
     visitor.goto(&origin.url("/ask.html")).await?;
@@ -164,6 +164,7 @@ async fn taking_a_yes_back_ends_every_connection_in_every_tab() -> Result<()> {
     let kept = "sessionStorage.getItem('fugitive:ticket')";
     second.until(kept).await?;
     let been = "JSON.parse(localStorage.getItem('fugitive:been'))?.pages";
+    second.until(been).await?;
     let pages: Vec<String> = second.eval(been).await?;
     assert_eq!(pages, ["/empty.html"]);
 
@@ -190,7 +191,7 @@ async fn taking_a_yes_back_ends_every_connection_in_every_tab() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn site_with_a_question_of_its_own_shows_none_of_ours() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let first = Visitor::new(&driver).await?;
     first.goto(&origin.url("/empty.html")).await?;
@@ -292,7 +293,7 @@ async fn page_that_wants_relays_alone_tells_no_peer_an_address() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn position_is_said_only_where_it_was_switched_on_and_to_ten_kilometres() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let visitor = Visitor::new(&driver).await?;
     visitor.before_scripts(OVERHEAR).await?;

@@ -81,7 +81,7 @@ async fn is_whole(visitor: &Visitor) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn browser_killed_in_the_middle_of_writes_leaves_no_wrong_or_half_record() -> Result<()> {
-    let (site, driver) = (Site::new()?, Driver::start()?);
+    let (site, driver) = (Site::new()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let len = std::fs::metadata(site.path("film.mp4"))?.len();
     // Slow enough to be killed in the middle of.
@@ -174,8 +174,7 @@ async fn record_that_rotted_is_dropped_and_fetched_again() -> Result<()> {
         )
         .await?;
     // What the browser itself has cached would stand in for the origin.
-    visitor.cdp("Network.enable", json!({})).await?;
-    visitor.cdp("Network.clearBrowserCache", json!({})).await?;
+    visitor.clear_cache().await?;
     let before = origin.requests("/image0.jpg")?.len();
     visitor.goto(&origin.url("/")).await?;
     visitor.until_images().await?;

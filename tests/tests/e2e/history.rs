@@ -36,7 +36,7 @@ async fn there_and_back(visitor: &Visitor, away: &str) -> Result<(bool, Value)> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_that_is_kept_without_us_is_kept_with_us_and_has_peers_again() -> Result<()> {
-    let (site, driver) = (Site::new()?, Driver::start()?);
+    let (site, driver) = (Site::new()?, Driver::chromium()?);
     site.page_with("away.html", "", "<p>nothing of ours</p>")?;
     let origin = Origin::start(&site).await?;
     let away = origin.url("/away.html");
@@ -69,7 +69,7 @@ async fn page_that_is_kept_without_us_is_kept_with_us_and_has_peers_again() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_that_goes_away_lets_go_of_locks_and_connections_at_once() -> Result<()> {
-    let (site, driver) = (Site::new()?, Driver::start()?);
+    let (site, driver) = (Site::new()?, Driver::chromium()?);
     site.page_with("away.html", "", "<p>nothing of ours</p>")?;
     let origin = Origin::start(&site).await?;
     let other = Visitor::new(&driver).await?;

@@ -226,10 +226,7 @@ async fn page_that_says_off_is_left_alone() -> Result<()> {
     let origin = Origin::start(&site).await?;
     let visitor = holder(&driver, &origin).await?;
     let before = origin.requests(".jpg")?.len();
-    visitor.cdp("Network.enable", serde_json::json!({})).await?;
-    visitor
-        .cdp("Network.clearBrowserCache", serde_json::json!({}))
-        .await?;
+    visitor.clear_cache().await?;
     visitor
         .goto(&origin.url("/again.html?fugitive=off"))
         .await?;

@@ -111,7 +111,7 @@ async fn shown(visitor: &Visitor, host: &str) -> Result<Inside> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn words_can_be_read_in_the_light_and_in_the_dark() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let visitor = visitor(&driver, &[]).await?;
     for (host, page) in HOSTS.into_iter().zip(["/ask-en.html", "/yes-en.html"]) {
@@ -135,7 +135,7 @@ async fn words_can_be_read_in_the_light_and_in_the_dark() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn question_and_panel_speak_the_language_of_the_page() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let visitor = visitor(&driver, &["--lang=en"]).await?;
     for (host, page) in HOSTS.into_iter().zip(["ask", "yes"]) {
@@ -184,7 +184,7 @@ fn client(name: &str) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn code_for_a_second_device_is_there_only_where_it_leads_somewhere() -> Result<()> {
-    let (site, driver) = (Site::new()?, Driver::start()?);
+    let (site, driver) = (Site::new()?, Driver::chromium()?);
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo-site/site");
     for file in ["phone.html", "phone.js", "style.css"] {
         fs::copy(demo.join(file), site.path(file))?;

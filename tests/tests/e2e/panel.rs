@@ -104,7 +104,7 @@ async fn assert_unobtrusive(visitor: &Visitor) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn panel_shows_whom_we_know_and_where_everything_came_from() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let first = Visitor::new(&driver).await?;
     first.goto(&origin.url("/")).await?;
@@ -162,7 +162,7 @@ async fn panel_shows_whom_we_know_and_where_everything_came_from() -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn panel_says_why_nothing_is_passed_on() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let visitor = visitor(&driver, 1280, 900, DEVICE).await?;
     visitor.goto(&origin.url("/quiet.html")).await?;
@@ -180,7 +180,7 @@ async fn panel_says_why_nothing_is_passed_on() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn panel_is_a_button_while_the_visitor_is_asked() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let visitor = visitor(&driver, 1280, 900, "").await?;
     visitor.goto(&origin.url("/ask.html")).await?;
@@ -201,7 +201,7 @@ async fn panel_is_a_button_while_the_visitor_is_asked() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keyboard_opens_pauses_forgets_and_closes() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let visitor = visitor(&driver, 1280, 900, "").await?;
     visitor.goto(&origin.url("/call.html")).await?;
@@ -261,7 +261,7 @@ async fn keyboard_opens_pauses_forgets_and_closes() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_forgotten_by_mistake_is_used_again_on_the_next_page() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let visitor = visitor(&driver, 1280, 900, "").await?;
     visitor.goto(&origin.url("/call.html")).await?;
@@ -298,7 +298,7 @@ async fn what_was_forgotten_by_mistake_is_used_again_on_the_next_page() -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn narrow_screen_has_a_button_and_the_choice_is_kept() -> Result<()> {
-    let (site, driver) = (site()?, Driver::start()?);
+    let (site, driver) = (site()?, Driver::chromium()?);
     let origin = Origin::start(&site).await?;
     let visitor = visitor(&driver, 360, 640, "").await?;
     visitor.goto(&origin.url("/quiet.html")).await?;

@@ -106,7 +106,7 @@ async fn ten_tabs_are_one_visitor_with_one_set_of_connections() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn tab_that_is_closed_or_crashes_is_followed_by_another() -> Result<()> {
     for end in ["Page.close", "Page.crash"] {
-        let (site, driver) = (Site::new()?, Driver::start()?);
+        let (site, driver) = (Site::new()?, Driver::chromium()?);
         site.page_with("away.html", "", "<p>nothing of ours</p>")?;
         let origin = Origin::start(&site).await?;
         let (other, tabs) = two(&driver, &origin).await?;
@@ -180,7 +180,7 @@ async fn swarm_follows_the_tab_that_is_seen_without_a_gap_and_not_at_every_turn(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frozen_tab_lets_go_and_waits_for_its_turn_when_it_thaws() -> Result<()> {
-    let (site, driver) = (Site::new()?, Driver::start()?);
+    let (site, driver) = (Site::new()?, Driver::chromium()?);
     site.page_with("away.html", "", "<p>nothing of ours</p>")?;
     let origin = Origin::start(&site).await?;
     let (other, tabs) = two(&driver, &origin).await?;
@@ -218,7 +218,7 @@ async fn tab_that_does_not_answer_has_it_taken_away_and_lets_go() -> Result<()> 
     tabs.before_scripts(HEAR).await?;
     tabs.goto(&origin.url("/empty.html")).await?;
     tabs.until(MINE).await?;
-    assert!(tabs.eval::<bool>("__isTaken").await?);
+    tabs.until("__isTaken").await?;
     until_locks(&tabs, 1, 1).await?;
     one_set(&other, &tabs, &origin).await?;
     is_served(&tabs, 0).await?;

@@ -147,7 +147,7 @@ async fn page_that_goes_without_a_word_costs_the_next_one_nothing() -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_that_is_prerendered_meets_nobody_until_it_is_visited() -> Result<()> {
-    let (site, driver) = (Site::new()?, Driver::start()?);
+    let (site, driver) = (Site::new()?, Driver::chromium()?);
     // It tells the origin when all of ours that comes without its being visited is there.
     let ready = "<script>setInterval(() => performance.getEntriesByType('resource')
         .some(({ name }) => name.includes('/bridge-')) && fetch('/ready.txt'), 50)</script>";
