@@ -190,9 +190,10 @@ export const STYLE = `
   li span:not(.swatch, .only-heard) { flex: 1; overflow: hidden; text-overflow: ellipsis; }
   li .swatch { flex: none; }
   li small { margin-left: 0.75rem; color: var(--quiet); }
-  :focus-visible { outline: 3px solid Highlight; outline-offset: 2px; }
+  :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
   .body :focus-visible { outline-offset: -1px; }
   @media (forced-colors: active) {
+    :focus-visible { outline-color: Highlight; }
     .switch[aria-checked=true] i { background: Highlight; }
     .switch i::after { background: ButtonText; }
   }

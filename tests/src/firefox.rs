@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 use thirtyfour::{
     RequestData, SessionId, WebDriver,
-    bidi::{EventStream, events::LogEntryAdded},
+    bidi::{EventStream, events::LogEntryAdded, modules::script::AddPreloadScript},
     common::command::FormatRequestData,
 };
 
@@ -55,11 +55,16 @@ impl FormatRequestData for Context {
     }
 }
 
-/// Runs a script before any of the page's, on every page from now on.
+/// Runs a script before any of the page's, on every page of this tab from now on.
 pub(crate) async fn before_scripts(driver: &WebDriver, source: &str) -> Result<()> {
-    let bidi = driver.bidi().await?;
-    let function = format!("() => {{ {source} }}");
-    bidi.script().add_preload_script(function).await?;
+    let tab = driver.window().await?.to_string();
+    let script = AddPreloadScript {
+        function_declaration: format!("() => {{ {source} }}"),
+        arguments: Vec::new(),
+        sandbox: None,
+        contexts: vec![tab.into()],
+    };
+    driver.bidi().await?.send(script).await?;
     Ok(())
 }
 

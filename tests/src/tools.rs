@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Visitor {
-    /// Runs a script before any of the page's, on every page from now on.
+    /// Runs a script before any of the page's, on every page of this tab from now on.
     pub async fn before_scripts(&self, source: &str) -> Result<()> {
         if self.engine == Engine::Firefox {
             return firefox::before_scripts(&self.driver, source).await;
