@@ -16,7 +16,14 @@ use serde_json::{Value, json};
 
 use crate::median;
 
-const PAGES: [&str; 3] = ["/index.html", "/film.html", "/sky.html"];
+const PAGES: [&str; 6] = [
+    "/index.html",
+    "/film.html",
+    "/sky.html",
+    "/journal.html",
+    "/prints.html",
+    "/walls.html",
+];
 const RUNS: usize = 5;
 
 /// Runs it and prints its figures.
