@@ -4,9 +4,9 @@
 //! [`workload`] says what is to be simulated, [`site`] and [`people`] draw it from the seed,
 //! [`world`] runs it on [`net`]'s links by [`clock`]'s events: [`signal`] is the signal server with
 //! its sockets, [`bridge`] a page's bridge, [`link`] what it has to others, [`worker`] the Service
-//! Worker, [`prefetch`] what it fetches ahead, and [`player`] a video element. [`causes`] tells why bytes came
-//! from the origin, [`measure`] adds up, [`bound`] tells what could have been
-//! reached, [`report`] and [`charts`] print and draw.
+//! Worker, [`prefetch`] what it fetches ahead, and [`player`] a video element. [`measure`] adds up,
+//! [`causes`] tells why bytes came from the origin, [`bound`] what could have been reached, and
+//! [`report`] and [`charts`] print and draw.
 
 #![warn(missing_docs)]
 

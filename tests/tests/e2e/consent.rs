@@ -7,6 +7,7 @@ use fugitive_tests::{
     origin::Origin,
     reader::{SHIFTS, named, press},
     site::{IMAGES, STRICT, Site},
+    visitors::DEVICE,
 };
 use serde_json::{Value, json};
 
@@ -26,7 +27,9 @@ fn site() -> Result<Site> {
         let line = "<script src=/fugitive.js data-consent=implied data-worker=off";
         format!("{line} {more} async></script>")
     };
-    site.page_with("window.html", &implied(""), "<p>nothing here</p>")?;
+    for page in ["window.html", "next.html"] {
+        site.page_with(page, &implied(""), "<p>nothing here</p>")?;
+    }
     site.page_with(
         "relay.html",
         &implied("data-relay-only"),
@@ -289,6 +292,40 @@ async fn page_that_wants_relays_alone_tells_no_peer_an_address() -> Result<()> {
     assert!(!candidates.iter().any(is_address), "{candidates:?}");
     first.quit().await?;
     second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_before_this_one_are_said_by_who_serves_and_by_nobody_else() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let visitor = Visitor::new(&driver).await?;
+    visitor.before_scripts(OVERHEAR).await?;
+    visitor.before_scripts(DEVICE).await?;
+    // Kept when the signal server has answered; what is said of earlier ones is said by then.
+    let kept = |page: &str| {
+        let been = "JSON.parse(localStorage.getItem('fugitive:been'))?.pages[0]";
+        format!("{been} === '{page}'")
+    };
+    let said = |page: &str| {
+        format!(
+            "__said.map((bytes) => String.fromCharCode(...bytes))
+               .some((text) => text.includes('been') && text.includes('{page}'))"
+        )
+    };
+    visitor.goto(&origin.url("/window.html")).await?;
+    visitor.until(&kept("/window.html")).await?;
+    visitor.goto(&origin.url("/next.html")).await?;
+    visitor.until(&said("/window.html")).await?;
+    visitor.until(&kept("/next.html")).await?;
+
+    visitor.before_scripts("__line({ saveData: true })").await?;
+    visitor.goto(&origin.url("/window.html")).await?;
+    visitor.until(&kept("/window.html")).await?;
+    visitor
+        .until("(await fugitive.stats()).quiet === 'data saver'")
+        .await?;
+    assert!(!visitor.eval::<bool>(&said("/next.html")).await?);
+    visitor.quit().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
