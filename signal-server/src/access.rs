@@ -12,7 +12,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use ipnet::IpNet;
@@ -22,6 +21,7 @@ use warp::http::{HeaderMap, StatusCode};
 
 use crate::{
     address::{self, Visitor},
+    clock::WallClock,
     config::{self, Config, ProxyHeader},
     limits::{Limits, Share, TooMany},
 };
@@ -97,6 +97,7 @@ pub struct Access {
     keys: Vec<(Algorithm, DecodingKey)>,
     limits: Arc<Limits>,
     draining: Arc<AtomicBool>,
+    clock: WallClock,
 }
 
 #[derive(Deserialize)]
@@ -107,7 +108,11 @@ struct Claims {
 impl Access {
     /// By the configuration. What was counted under `before` goes on counting if the limits are the
     /// same.
-    pub fn new(config: &Config, before: Option<&Self>) -> Result<Self, BadAccess> {
+    pub fn new(
+        config: &Config,
+        before: Option<&Self>,
+        clock: WallClock,
+    ) -> Result<Self, BadAccess> {
         let config::Access {
             origins,
             trusted_proxies,
@@ -141,6 +146,7 @@ impl Access {
             proxy_header: *proxy_header,
             keys,
             limits,
+            clock,
         })
     }
 
@@ -187,8 +193,7 @@ impl Access {
             1..=LONGEST_TOKEN => {}
             _ => return Err(Refused::Token("too long")),
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.unwrap_or_default().as_secs();
+        let now = self.clock.date().as_secs();
         for (algorithm, key) in &self.keys {
             let mut rules = Validation::new(*algorithm);
             rules.set_required_spec_claims(&["exp", "aud"]);

@@ -19,6 +19,8 @@ use tokio_tungstenite::tungstenite::{
 const HEADER: usize = 14;
 /// The longest payload of a control frame, in bytes.
 const CONTROL: usize = 125;
+/// Fragments of one message; who sends more sends next to nothing in each.
+const FRAGMENTS: usize = 256;
 
 /// What a client sent.
 #[derive(Debug, PartialEq)]
@@ -56,16 +58,30 @@ pub enum BadFrame {
     /// A continuation of nothing, or a new message within another.
     #[error("fragments that do not belong together")]
     Fragment,
+    /// … of a message that could have come in one.
+    #[error("a message in more than {FRAGMENTS} fragments")]
+    Crumbs,
 }
 
 /// What is left of a stream of frames between two reads.
 #[derive(Default)]
 pub struct Frames {
-    /// The beginning of a message that comes in fragments; whether it is binary.
-    begun: Option<(bool, Vec<u8>)>,
+    /// The beginning of a message that comes in fragments.
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    is_binary: bool,
+    bytes: Vec<u8>,
+    fragments: usize,
 }
 
 impl Frames {
+    /// Whether a message has begun and not ended.
+    pub fn is_within(&self) -> bool {
+        self.begun.is_some()
+    }
+
     /// Gives the frames at the beginning of these bytes to `each`, until it breaks, and tells how
     /// many bytes they took. No message is longer than `most`.
     pub fn read(
@@ -86,7 +102,7 @@ impl Frames {
                 return Err(BadFrame::Reserved);
             }
             let mask = header.mask.ok_or(BadFrame::Unmasked)?;
-            let before = self.begun.as_ref().map_or(0, |(_, begun)| begun.len());
+            let before = self.begun.as_ref().map_or(0, |begun| begun.bytes.len());
             if length > most.saturating_sub(before) as u64 {
                 return Err(BadFrame::TooLong(length.saturating_add(before as u64)));
             }
@@ -128,8 +144,12 @@ impl Frames {
         payload: &'a [u8],
     ) -> Result<Option<Frame<'a>>, BadFrame> {
         let is_binary = match (data, &mut self.begun) {
-            (Data::Continue, Some((_, begun))) => {
-                begun.extend_from_slice(payload);
+            (Data::Continue, Some(begun)) => {
+                if begun.fragments == FRAGMENTS {
+                    return Err(BadFrame::Crumbs);
+                }
+                begun.fragments += 1;
+                begun.bytes.extend_from_slice(payload);
                 None
             }
             (Data::Binary, None) => Some(true),
@@ -140,11 +160,15 @@ impl Frames {
             (true, Some(true)) => Some(Frame::Binary(payload)),
             (true, Some(false)) => Some(Frame::Text),
             (false, Some(is_binary)) => {
-                self.begun = Some((is_binary, payload.to_vec()));
+                self.begun = Some(Begun {
+                    is_binary,
+                    bytes: payload.to_vec(),
+                    fragments: 1,
+                });
                 None
             }
             (true, None) => match &self.begun {
-                Some((true, begun)) => Some(Frame::Binary(begun)),
+                Some(begun) if begun.is_binary => Some(Frame::Binary(&begun.bytes)),
                 _ => Some(Frame::Text),
             },
             (false, None) => None,
@@ -298,9 +322,12 @@ mod tests {
             fragment(Data::Binary, false, &[0; MOST - 1]),
             fragment(Data::Continue, true, &[0; 2]),
         ];
+        let mut crumbs = vec![fragment(Data::Continue, false, b""); FRAGMENTS];
+        crumbs.insert(0, fragment(Data::Binary, false, b"x"));
         for bad in [
             sent(&[Message::binary(long)]),
             sent(&too_long_in_pieces),
+            sent(&crumbs),
             sent(&[fragment(Data::Continue, true, b"x")]),
             sent(&[
                 fragment(Data::Binary, false, b"x"),

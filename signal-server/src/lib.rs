@@ -17,6 +17,7 @@ pub mod address;
 pub mod admin;
 pub mod catalog;
 pub mod client_files;
+pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod edition;
@@ -72,6 +73,7 @@ use crate::{
     address::Visitor,
     catalog::Catalog,
     client_files::ClientFiles,
+    clock::{Clocks, WallClock},
     config::BadLimit,
     geo::{BadDatabase, Geo},
     ice::Ice,
@@ -148,6 +150,7 @@ struct Shared {
     access_log: Option<Arc<AccessLog>>,
     policy: watch::Sender<Policy>,
     timeouts: Timeouts,
+    clock: WallClock,
     end: CancellationToken,
     connections: TaskTracker,
     /// Removed with the server.
@@ -164,8 +167,14 @@ impl Server {
     /// Opens all that the configuration names and begins to scan the site. Needs a tokio runtime
     /// with several threads.
     pub fn open(config: Config) -> Result<Self, Unable> {
+        Self::open_by(config, WallClock::default())
+    }
+
+    /// … by a clock of the caller's.
+    pub fn open_by(config: Config, clock: WallClock) -> Result<Self, Unable> {
         address::show_whole(config.log_addresses);
-        let access = Arc::new(ArcSwap::from_pointee(Access::new(&config, None)?));
+        let access = Access::new(&config, None, clock.clone())?;
+        let access = Arc::new(ArcSwap::from_pointee(access));
         let access_log = match config.access_log.clone() {
             Some(path) => match AccessLog::open(&path) {
                 Ok(log) => Some(Arc::new(log)),
@@ -205,7 +214,8 @@ impl Server {
         let (upstream, elsewhere) = match config.upstream.sites.is_empty() {
             true => (None, watch::channel(Entries::default()).1),
             false => {
-                let (upstream, entries) = Upstream::open(&config.upstream, &store, end.clone())?;
+                let (clock, end) = (clock.clone(), end.clone());
+                let (upstream, entries) = Upstream::open(&config.upstream, &store, clock, end)?;
                 (Some(upstream), entries)
             }
         };
@@ -217,7 +227,9 @@ impl Server {
         let secret = config.access.ticket_secret.as_deref();
         let (known, rules) = settings(&config)?;
         let metrics = Metrics::new();
-        let signalling = Signalling::new(known, rules, secret, metrics.clone(), end.clone());
+        let clocks = Clocks::new(clock.clone());
+        let (counted, ending) = (metrics.clone(), end.clone());
+        let signalling = Signalling::new(known, rules, secret, clocks, counted, ending);
         if !config.cluster.is_empty() {
             secret.ok_or(Unable::NoSecret)?;
             signalling.join_cluster(config.cluster.clone(), end.clone());
@@ -284,6 +296,7 @@ impl Server {
                 access_log,
                 policy,
                 timeouts,
+                clock,
                 end,
                 connections: TaskTracker::new(),
                 _temporary: temporary,
@@ -294,7 +307,8 @@ impl Server {
     /// Goes on by another configuration, as far as that is possible without a new start. What is
     /// connected stays so.
     pub fn reload(&self, config: &Config) -> Result<(), Unable> {
-        let access = Access::new(config, Some(&self.shared.access.load()))?;
+        let clock = self.shared.clock.clone();
+        let access = Access::new(config, Some(&self.shared.access.load()), clock)?;
         let (known, rules) = settings(config)?;
         let policy = config.stated_policy()?;
         address::show_whole(config.log_addresses);

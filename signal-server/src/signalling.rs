@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     ops::ControlFlow,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -19,6 +19,7 @@ use warp::{Filter, Rejection, http::StatusCode, reply::Response};
 use crate::{
     access::{Access, Refused},
     address::Visitor,
+    clock::{self, Clocks},
     cluster::{
         abroad::{Abroad, Deliver},
         nats::Nats,
@@ -67,8 +68,7 @@ pub struct Known {
 #[derive(Clone)]
 pub struct Signalling {
     state: Arc<Mutex<State>>,
-    /// The monotonic clock, and what it is added to.
-    begun: (Instant, Duration),
+    clocks: Clocks,
     sockets: TaskTracker,
     metrics: Arc<Metrics>,
 }
@@ -79,6 +79,7 @@ impl Signalling {
         known: Known,
         rules: Rules,
         secret: Option<&str>,
+        clocks: Clocks,
         metrics: Arc<Metrics>,
         end: CancellationToken,
     ) -> Self {
@@ -100,21 +101,27 @@ impl Signalling {
             rng,
             next: 0,
         };
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         let signalling = Self {
             state: Arc::new(Mutex::new(state)),
-            begun: (Instant::now(), since_epoch.unwrap_or_default()),
+            clocks,
             sockets: TaskTracker::new(),
             metrics,
         };
         let ticking = signalling.clone();
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(TICK);
+            let mut ahead = ticking.clocks.ahead();
             loop {
                 tokio::select! {
                     _ = ticks.tick() => {
                         let now = ticking.now();
+                        let before = std::mem::replace(&mut ahead, ticking.clocks.ahead());
+                        if clock::was_set(before, ahead) {
+                            let by = ahead.saturating_sub(before) / 1000;
+                            tracing::warn!("the wall clock was set, by {by} seconds");
+                        }
                         ticking.with(|state, out| {
+                            state.matchmaker.set_ahead(ahead);
                             state.matchmaker.tick(now, out);
                             let mut deliver = Vec::new();
                             if let Some(abroad) = &mut state.abroad {
@@ -183,13 +190,13 @@ impl Signalling {
     /// Makes one server of this and all others that these NATS servers lead to.
     pub fn join_cluster(&self, urls: Vec<String>, end: CancellationToken) {
         // The connection must not keep alive what it belongs to.
-        let (state, begun) = (Arc::downgrade(&self.state), self.begun);
+        let (state, clocks) = (Arc::downgrade(&self.state), self.clocks.clone());
         let (sockets, metrics) = (self.sockets.clone(), self.metrics.clone());
         let take = move |letter: &[u8]| {
             if let Some(state) = state.upgrade() {
                 let signalling = Self {
                     state,
-                    begun,
+                    clocks: clocks.clone(),
                     sockets: sockets.clone(),
                     metrics: metrics.clone(),
                 };
@@ -227,7 +234,7 @@ impl Signalling {
     }
 
     fn now(&self) -> u64 {
-        (self.begun.1 + self.begun.0.elapsed()).as_millis() as u64
+        self.clocks.now()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -258,7 +265,7 @@ impl Signalling {
                     Output::Send { to, mut message } => {
                         match &mut message {
                             ToClient::Welcome { id, ice, .. } => {
-                                *ice = state.known.ice.servers(id, date());
+                                *ice = state.known.ice.servers(id, self.clocks.date() / 1000);
                                 self.metrics.joins.inc();
                             }
                             ToClient::Signal { .. } => {
@@ -544,12 +551,6 @@ pub fn route(
                 }
             },
         )
-}
-
-/// Seconds since 1970 by the wall clock, which other machines go by.
-fn date() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
 }
 
 /// `token` of a query. A JWT needs no decoding.

@@ -215,6 +215,9 @@ pub enum Broken {
     /// The client does not keep to the protocol.
     #[error("{0}")]
     Frame(#[from] BadFrame),
+    /// … or its process or its network ended.
+    #[error("it ended within a message")]
+    Cut,
 }
 
 /// A connection at work.
@@ -299,7 +302,10 @@ impl<'a> Socket<'a> {
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
             let read = buf.filled().len();
             if read == 0 {
-                return Poll::Ready(Ok(ControlFlow::Break(())));
+                return Poll::Ready(match begun > 0 || self.frames.is_within() {
+                    true => Err(Broken::Cut),
+                    false => Ok(ControlFlow::Break(())),
+                });
             }
             let bytes = &mut scratch[..begun + read];
             let mut flow = ControlFlow::Continue(());

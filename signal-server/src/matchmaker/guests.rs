@@ -53,7 +53,7 @@ impl Matchmaker {
         Some(Passport {
             origin: peer.origin.clone(),
             page: page.clone(),
-            ticket: self.tickets.issue(id, &peer.origin, now),
+            ticket: self.tickets.issue(id, &peer.origin, self.date(now)),
             companions: here.saturating_sub(1),
         })
     }

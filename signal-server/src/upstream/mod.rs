@@ -13,7 +13,7 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use fugitive_core::manifest::{self, Entry, Variant};
@@ -39,7 +39,7 @@ use self::{
     fetch::{Failed, Fetch, Fetched},
     judge::{Verdict, freshness, judge},
 };
-use crate::{config, entity};
+use crate::{clock::WallClock, config, entity};
 
 /// URLs that wait to be looked at.
 const WAITING: usize = 1000;
@@ -103,6 +103,7 @@ struct Shared {
     state: Mutex<State>,
     queue: mpsc::Sender<String>,
     publish: watch::Sender<Entries>,
+    clock: WallClock,
 }
 
 #[derive(Default)]
@@ -118,6 +119,7 @@ impl Upstream {
     pub fn open(
         config: &config::Upstream,
         store: &Path,
+        clock: WallClock,
         end: CancellationToken,
     ) -> Result<(Self, watch::Receiver<Entries>), BadUpstream> {
         let origin = |site: &String| {
@@ -153,6 +155,7 @@ impl Upstream {
             }),
             queue,
             publish,
+            clock,
         });
         shared.announce();
         let worker = shared.clone();
@@ -174,16 +177,21 @@ impl Upstream {
 }
 
 impl Shared {
+    /// In seconds since 1970: freshness outlives the process.
+    fn date(&self) -> u64 {
+        self.clock.date().as_secs()
+    }
+
     /// Has a URL looked at, if that can be worth it.
     fn claim(&self, url: &str, differs: bool) {
-        let now = date();
+        let now = self.date();
         if url.len() > LONGEST_URL || !self.is_allowed(url) {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let too_early = match (state.listed.get(url), state.bad.get(url)) {
-            (Some(listed), _) => !differs || now < listed.seen.saturating_add(PAUSE),
-            (None, Some(bad)) => now < bad.saturating_add(PENANCE),
+            (Some(listed), _) => !differs || within(PAUSE, listed.seen, now),
+            (None, Some(bad)) => within(PENANCE, *bad, now),
             (None, None) => state.listed.len() >= self.most,
         };
         if !too_early && !state.waiting.contains(url) && self.queue.try_send(url.to_owned()).is_ok()
@@ -218,13 +226,15 @@ impl Shared {
         }
     }
 
+    /// What was looked at in the future is due: the clock was set back, and nobody knows for how
+    /// long it was right.
     fn run_out(&self) -> Vec<String> {
-        let now = date();
+        let now = self.date();
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let due = state
             .listed
             .iter()
-            .filter(|(_, listed)| listed.until <= now);
+            .filter(|(_, listed)| listed.until <= now || listed.seen > now);
         due.map(|(url, _)| url.clone()).collect()
     }
 
@@ -239,7 +249,7 @@ impl Shared {
             Ok(uri) => self.check(&uri, before.as_ref()).await,
             Err(_) => Err("not a URL".to_owned()),
         };
-        let now = date();
+        let now = self.date();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match found {
             Ok((entry, fresh)) => {
@@ -448,10 +458,9 @@ fn somebody() -> Vec<(HeaderName, HeaderValue)> {
     ]
 }
 
-/// Seconds since 1970: freshness outlives the process.
-fn date() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
+/// Whether `now` is so many seconds after `then` at most, and not before it.
+fn within(seconds: u64, then: u64, now: u64) -> bool {
+    now.checked_sub(then).is_some_and(|since| since < seconds)
 }
 
 /// `POST /fugitive/seen`: URLs, one a line, that a visitor got from the site. `/fugitive/differs`:

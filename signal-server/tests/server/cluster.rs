@@ -1,8 +1,7 @@
 //! Several servers as one, over real NATS nodes that are killed, restarted and cut off.
 
 use std::{
-    io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener as StdListener},
+    net::TcpListener as StdListener,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -17,6 +16,7 @@ use tokio::{
 
 use crate::{
     client::{Client, description, join, join_at, joining},
+    process::Process,
     running::{Running, put},
 };
 
@@ -275,27 +275,13 @@ async fn one_nats_node_of_two_may_be_lost() {
 async fn peers_of_a_server_that_is_killed_are_gone_and_come_back_to_another() {
     let node = Node::start(None);
     let here = server(&[&node]).await;
-    let site = tempfile::tempdir().unwrap();
-    put(site.path(), "index.html", b"top");
-    let mut process = Command::new(env!("CARGO_BIN_EXE_fugitive"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--cluster", &node.url()])
-        .args(["--set", "access.ticket-secret=shared", "--site"])
-        .arg(site.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let address = line.trim().trim_start_matches("ready http://");
-    let address: SocketAddr = address.trim_end_matches('/').parse().unwrap();
+    let url = node.url();
+    let arguments = ["--cluster", &url, "--set", "access.ticket-secret=shared"];
+    let mut process = Process::start("127.0.0.1:0", &arguments);
     let mut a = join(&here, "/", 4, None).await;
-    let mut b = join_at(address, "/", 4, None).await;
+    let mut b = join_at(process.address, "/", 4, None).await;
     paired(&mut a, &mut b).await;
-    process.kill().unwrap();
-    process.wait().unwrap();
+    process.kill();
     wait_for_gone(&mut a, &b.id).await;
     let mut back = join(&here, "/", 4, Some(b.ticket.clone())).await;
     assert_eq!(back.id, b.id);

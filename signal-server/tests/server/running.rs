@@ -4,12 +4,15 @@ use std::{
     fs,
     net::SocketAddr,
     path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use fugitive_core::manifest::Manifest;
-use fugitive_server::{Config, Server};
+use fugitive_server::{Config, Server, clock::WallClock};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -38,6 +41,21 @@ pub fn put(site: &std::path::Path, name: &str, bytes: &[u8]) {
     file.set_modified(SystemTime::now() - age).unwrap();
 }
 
+/// A wall clock that a test sets, by seconds.
+pub fn set_clock() -> (WallClock, Arc<AtomicI64>) {
+    let ahead = Arc::new(AtomicI64::new(0));
+    let read = ahead.clone();
+    let clock = WallClock::new(move || {
+        let ahead = read.load(Ordering::Relaxed);
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        match ahead < 0 {
+            true => SystemTime::now() - by,
+            false => SystemTime::now() + by,
+        }
+    });
+    (clock, ahead)
+}
+
 /// Bytes that do not repeat.
 pub fn bytes(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
@@ -51,6 +69,15 @@ pub fn bytes(len: usize) -> Vec<u8> {
 impl Running {
     /// With these files, and a configuration that the test may change.
     pub async fn with(files: &[(&str, &[u8])], change: impl FnOnce(&mut Config)) -> Self {
+        Self::by(WallClock::default(), files, change).await
+    }
+
+    /// … by a clock of the test's.
+    pub async fn by(
+        clock: WallClock,
+        files: &[(&str, &[u8])],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let site = folder.path().join("site");
         fs::create_dir(&site).unwrap();
@@ -65,7 +92,7 @@ impl Running {
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::open(config.clone()).unwrap();
+        let server = Server::open_by(config.clone(), clock).unwrap();
         let (stop, told) = oneshot::channel();
         let stopped = async {
             // Only when it is said: a test's server may outlive its handle.

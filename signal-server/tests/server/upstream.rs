@@ -18,7 +18,7 @@ use warp::{
     http::{HeaderMap, Response},
 };
 
-use crate::running::{Running, until};
+use crate::running::{Running, set_clock, until};
 
 /// A site with one page of each kind of trouble.
 #[derive(Default)]
@@ -171,6 +171,31 @@ async fn only_what_is_public_and_alike_for_everybody_is_listed_and_outlives_the_
     let again = Running::with(&[], configure).await;
     assert_eq!(listed(&again).await, expected);
     assert_eq!(origin.requests.load(Ordering::Relaxed), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_listed_is_looked_at_again_when_the_clock_is_set_back() {
+    let origin = Arc::new(Origin::default());
+    let site = origin.start().await;
+    let (clock, ahead) = set_clock();
+    let server = Running::by(clock, &[], |config| follows(site, config)).await;
+    name(
+        &server,
+        "/fugitive/seen",
+        &format!("http://{site}/good.png"),
+    )
+    .await;
+    until("it is listed", || async {
+        listed(&server).await == ["/good.png"]
+    })
+    .await;
+    let before = origin.requests.load(Ordering::Relaxed);
+    // By that clock the origin stands by it for a day and a minute.
+    ahead.store(-24 * 60 * 60, Ordering::Relaxed);
+    until("it is looked at", || async {
+        origin.requests.load(Ordering::Relaxed) > before
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
