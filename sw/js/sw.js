@@ -1,5 +1,8 @@
 // The listeners, plain JavaScript because they must be there before any wasm is: what is not ours is
-// never touched, and what goes wrong goes to the network. Everything else is in Rust.
+// never touched, and what goes wrong goes to the network. Everything else is in Rust, but for what is
+// answered before that runs.
+
+import * as cold from "./cold.js";
 
 /** A worker of the site's own may have imported this; it is the site's to register and to take away. */
 const IS_GUEST = !location.pathname.endsWith("/fugitive-sw.js");
@@ -17,6 +20,10 @@ const MEDIA = ["image", "video", "audio"];
 const FETCH = "/fugitive/fetch/";
 /** After this long no request waits for the wasm to start any more, in milliseconds. */
 const START_WITHIN = 1_000;
+/** Nor for what is looked up without it, in milliseconds. */
+const LOOK_WITHIN = 500;
+/** What was found without it is on its way to the page before the wasm is compiled, in milliseconds. */
+const HEAD_START = 10;
 /** Wasm that could not be had is not fetched again before this, in milliseconds. */
 const FETCH_AGAIN = 30_000;
 /** An install that hangs says nothing; this one fails, and says so, in milliseconds. */
@@ -38,6 +45,11 @@ const within = (promise, ms, what) =>
     const late = setTimeout(() => failed(new Error(`${what} took over ${ms} ms`)), ms);
     promise.then(done, failed).finally(() => clearTimeout(late));
   });
+
+/** Whether the page with this client id has us switched off. */
+async function isOffFor(id) {
+  return OFF.test((await clients.get(id))?.url ?? "");
+}
 
 /** What Rust cannot reach without a page of bindings. */
 const shell = {
@@ -66,7 +78,8 @@ const shell = {
   },
   client: (id) => clients.get(id),
   leave,
-  isOff: async (id) => OFF.test((await clients.get(id))?.url ?? ""),
+  isOff: isOffFor,
+  digest: cold.digest,
   async say(id, message) {
     (await clients.get(id))?.postMessage(message);
   },
@@ -80,7 +93,13 @@ let isLost = false;
 let isWanted = false;
 let isInstalling = false;
 let starting;
+/** The wasm, on its way ahead of the start. */
+let fetching;
+/** The wasm runs, or cannot: nothing is answered without it any more. */
+let isColdOver = false;
 let startedAt;
+/** What is looked up without it. */
+const looking = new Set();
 let fetchableAt = 0;
 /** The one instance of the Rust worker; a start that failed is tried again by the next request. */
 const worker = () => {
@@ -88,6 +107,7 @@ const worker = () => {
     startedAt = performance.now();
     starting = start().catch((error) => {
       starting = undefined;
+      isColdOver = true;
       throw error;
     });
   }
@@ -100,8 +120,17 @@ const workerInTime = () => {
 };
 
 async function start() {
-  await wasm_bindgen({ module_or_path: await wasm() });
-  return new wasm_bindgen.Worker(shell);
+  const ahead = fetching;
+  fetching = undefined;
+  const got = (await ahead?.catch(() => undefined)) ?? (await wasm());
+  // Compiling and starting have the thread for as long as they take.
+  const looked = await Promise.all(looking);
+  if (looked.some(([hit]) => hit)) await new Promise((done) => setTimeout(done, HEAD_START));
+  await wasm_bindgen({ module_or_path: got });
+  const ready = new wasm_bindgen.Worker(shell);
+  isColdOver = true;
+  cold.close();
+  return ready;
 }
 
 /** From Cache Storage, where the install put it: script and wasm never fall out of step. */
@@ -143,6 +172,7 @@ async function leave() {
 async function clean() {
   const ready = await starting?.catch(() => undefined);
   ready?.close();
+  cold.close();
   await caches.delete(CACHE);
   // The bridge of a page lets go of its lock when it is done with the database.
   const ended = AbortSignal.timeout(LEAVE_WITHIN);
@@ -164,8 +194,12 @@ async function route(event) {
   await event.addRoutes({ condition: { not: { or: ours } }, source: "network" });
 }
 
-// Begun before the event is here for which the browser has started us.
-if (self.serviceWorker?.state === "activated") worker().catch(() => {});
+// Before the event is here for which the browser has started us.
+if (self.serviceWorker?.state === "activated") {
+  fetching = wasm();
+  fetching.catch(() => {});
+  cold.open().catch(() => {});
+}
 
 addEventListener("install", (event) => {
   if (event.addRoutes && !IS_GUEST) {
@@ -228,8 +262,7 @@ function isReadable({ url, mode, credentials, destination }) {
 
 async function answer(event) {
   try {
-    const ready = await workerInTime();
-    const response = await ready.answer(event, event.request.url, false);
+    const response = (await answerCold(event)) ?? (await answerWarm(event, event.request.url, false));
     if (response) return response;
   } catch (error) {
     if (event.request.signal.aborted) throw error;
@@ -243,11 +276,36 @@ async function answer(event) {
   }
 }
 
+async function answerWarm(event, url, isNamed) {
+  const ready = await workerInTime();
+  return await ready.answer(event, url, isNamed);
+}
+
+/** A hit while the wasm starts. */
+async function answerCold(event) {
+  const { request, clientId } = event;
+  if (isColdOver || request.destination !== "image") return;
+  const since = performance.now();
+  const ready = worker();
+  const all = Promise.all([cold.look(request), isOffFor(clientId)]);
+  const looked = within(all, LOOK_WITHIN, "look").catch(() => []);
+  looking.add(looked);
+  const [hit, isOffHere] = await looked;
+  looking.delete(looked);
+  if (!hit || isOff || isOffHere) {
+    // Who waits for it hears of it.
+    ready.catch(() => {});
+    return;
+  }
+  const told = ready.then((worker) => worker.answered(event, since, hit.id, hit.len));
+  event.waitUntil(told.catch((error) => warn("answered without the wasm", error)));
+  return hit.response;
+}
+
 async function answerNamed(event) {
   try {
     const url = decodeURIComponent(event.request.url.slice((location.origin + FETCH).length));
-    const ready = await workerInTime();
-    const response = await ready.answer(event, url, true);
+    const response = await answerWarm(event, url, true);
     if (response) return response;
   } catch (error) {
     if (event.request.signal.aborted) throw error;

@@ -26,14 +26,9 @@ use crate::{
 
 /// Who waits for others that are under way looks again after so many milliseconds.
 const LOOK: u64 = 500;
-/// What Chromium's images accept; used until an image's own header was seen.
-const ACCEPT: &str = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
-
 /// What the manifest has for what a page names.
 fn listed(state: &Rc<State>, url: &str) -> Option<Variant> {
-    let accept = state.accept.borrow();
-    let accept = if accept.is_empty() { ACCEPT } else { &accept };
-    match state.catalogue.find(url, Some(accept)) {
+    match state.catalogue.find(url, Some(&state.accept.borrow())) {
         Listed::As(variant) => Some(variant),
         _ => None,
     }
@@ -55,8 +50,7 @@ pub async fn adopt(state: &Rc<State>, urls: impl Iterator<Item = String>) {
             continue;
         }
         let accept = state.accept.borrow().clone();
-        let accept = if accept.is_empty() { ACCEPT } else { &accept };
-        match cached(&url, accept).await {
+        match cached(&url, &accept).await {
             Ok(Some(bytes)) if ContentId::of(&bytes) == variant.id => {
                 let head = Head::listed(&url, &variant);
                 writer::put_whole(state, head.resource, &bytes).await;

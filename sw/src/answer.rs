@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use fugitive_core::{
     cache::{self, Copy, Mode, Verdict, find},
-    content::group_count,
+    content::{BLOCK, group_count},
     manifest::Variant,
     request::{Asked, asked, parse_content_range},
 };
@@ -17,6 +17,7 @@ use web_sys::Response;
 use crate::{
     asking::Asking,
     catalogue::Listed,
+    cold,
     flow::{Flow, Stream},
     link::Peers,
     log,
@@ -62,6 +63,7 @@ impl Head {
                 stored_at: js_sys::Date::now(),
                 request_headers: Vec::new(),
                 listed: true,
+                cold: None,
             },
             bao: variant.bao,
         }
@@ -113,9 +115,7 @@ pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>
     if is_off {
         return Ok(None);
     }
-    if let Some(accept) = asking.header("accept") {
-        state.accept.replace(accept.to_owned());
-    }
+    state.saw_accept(&asking);
     keep_manifest(&state, &asking);
     let find = || state.catalogue.find(&asking.url, asking.header("accept"));
     let mut listed = find();
@@ -130,7 +130,7 @@ pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>
         return from_network(&state, &asking, &listed).await;
     }
 
-    let held = look(&state, &asking, store.as_ref()).await;
+    let held = look(&state, &asking, store.as_ref(), &listed).await;
     let weigh = |listed: &Listed| match &held {
         Some(held) => weigh(&state, &asking, &held.resource, listed),
         None => Verdict::Other,
@@ -183,7 +183,12 @@ pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>
 }
 
 /// Memory, or else the store.
-async fn look(state: &Rc<State>, asking: &Asking, store: Option<&Store>) -> Option<Held> {
+async fn look(
+    state: &Rc<State>,
+    asking: &Asking,
+    store: Option<&Store>,
+    listed: &Listed,
+) -> Option<Held> {
     let kept = state.memory.borrow_mut().get(&asking.url).cloned();
     if let Some((resource, bytes)) = kept {
         return Some(Held {
@@ -193,7 +198,11 @@ async fn look(state: &Rc<State>, asking: &Asking, store: Option<&Store>) -> Opti
             source: Source::Memory,
         });
     }
-    match store?.hit(&asking.url).await {
+    let expect = match listed {
+        Listed::As(variant) if variant.len <= BLOCK => Some(variant.id),
+        _ => None,
+    };
+    match store?.hit_expecting(&asking.url, expect).await {
         Ok(hit) => hit.map(|hit| Held {
             resource: hit.resource,
             bytes: hit.bytes,
@@ -221,7 +230,8 @@ fn weigh(state: &State, asking: &Asking, copy: &Resource, listed: &Listed) -> Ve
     cache::judge(&asking.headers, asking.mode, &copy_of(copy), now)
 }
 
-fn keep_manifest(state: &Rc<State>, asking: &Asking) {
+/// Looks at the manifest behind an answer, if it is time to.
+pub fn keep_manifest(state: &Rc<State>, asking: &Asking) {
     if state.catalogue.is_recent() {
         return;
     }
@@ -260,7 +270,9 @@ pub async fn from_copy(
             state.memory.borrow_mut().put(&held.resource, &bytes);
             state.used(held.resource.id);
         }
-        return small(state, asking, &held.resource, &bytes, held.source);
+        let response = small(state, asking, &held.resource, &bytes, held.source);
+        cold::look(state, &held.resource, &bytes);
+        return response;
     }
     state.used(held.resource.id);
     let head = Head {

@@ -64,6 +64,8 @@ impl Entries {
 struct Index {
     manifest: Manifest,
     entries: Entries,
+    /// By which one manifest is told from another.
+    id: Option<String>,
 }
 
 /// The manifest and what of its shards was needed so far.
@@ -103,6 +105,16 @@ pub enum Listed {
 struct Saved {
     etag: Option<String>,
     text: String,
+    /// Of the text; none was kept by an earlier version.
+    id: Option<String>,
+}
+
+/// Read by the listener script too.
+#[derive(Serialize, Deserialize)]
+struct Checked {
+    /// The manifest.
+    id: Option<String>,
+    at: f64,
 }
 
 impl Catalogue {
@@ -129,17 +141,20 @@ impl Catalogue {
     pub async fn load(&self, store: &Store) {
         let (saved, checked) = join(
             store.meta_get::<Saved>(SAVED),
-            store.meta_get::<f64>(CHECKED),
+            store.meta_get::<Checked>(CHECKED),
         )
         .await;
         if let Ok(Some(saved)) = saved
             && self.index.borrow().is_none()
-            && self.take(&saved.text).is_ok()
+            && self.take(&saved).is_ok()
         {
-            self.etag.replace(saved.etag);
-            if let Ok(Some(checked)) = checked {
-                self.checked_at.set(checked);
+            // One that a later one was to replace was not checked.
+            if let Ok(Some(checked)) = checked
+                && checked.id == saved.id
+            {
+                self.checked_at.set(checked.at);
             }
+            self.etag.replace(saved.etag);
         }
     }
 
@@ -170,14 +185,30 @@ impl Catalogue {
         (0.0..BELIEVED_FOR).contains(&(Date::now() - self.checked_at.get()))
     }
 
+    /// By which the manifest that is known is told from another.
+    pub fn id(&self) -> Option<String> {
+        self.index.borrow().as_ref()?.id.clone()
+    }
+
+    /// For how long after it was checked the manifest proves what it lists, in milliseconds.
+    pub fn proves_for(variant: &Variant) -> f64 {
+        let headers = said(variant);
+        let checked = Copy {
+            headers: headers.as_slice(),
+            request: &[],
+            stored_at: 0.0,
+        };
+        let fresh = cache::fresh_until(&[], &checked).unwrap_or_default();
+        fresh.max(BELIEVED_FOR)
+    }
+
     /// Whether the manifest, as it was last checked, proves that this is what the origin has: as if
     /// the origin had answered so then. For a request that came at `came`, and wants to have it so.
     pub fn proves(&self, variant: &Variant, mode: Mode, came: f64) -> bool {
         if mode == Mode::NoCache {
             return self.checked_at.get() >= came;
         }
-        let said = variant.cache.clone();
-        let headers = said.map(|said| ("cache-control".to_owned(), said));
+        let headers = said(variant);
         let checked = Copy {
             headers: headers.as_slice(),
             request: &[],
@@ -284,7 +315,7 @@ impl Catalogue {
         }
         let saved = match fetched {
             Ok(None) => None,
-            Ok(Some(saved)) => match self.take(&saved.text) {
+            Ok(Some(saved)) => match self.take(&saved) {
                 Ok(()) => {
                     self.etag.replace(saved.etag.clone());
                     Some(saved)
@@ -302,11 +333,16 @@ impl Catalogue {
         };
         self.checked_at.set(now);
         if let Some(store) = store {
+            let checked = Checked {
+                id: self.id(),
+                at: now,
+            };
             spawn_local(async move {
+                // What was proven by another one no longer is, whatever ends this worker in between.
+                let _ = store.meta_put(CHECKED, &checked).await;
                 if let Some(saved) = saved {
                     let _ = store.meta_put(SAVED, &saved).await;
                 }
-                let _ = store.meta_put(CHECKED, &now).await;
             });
         }
     }
@@ -318,8 +354,8 @@ impl Catalogue {
         self.checked_at.set(now);
     }
 
-    fn take(&self, text: &str) -> Result<(), String> {
-        let value = json(text)?;
+    fn take(&self, saved: &Saved) -> Result<(), String> {
+        let value = json(&saved.text)?;
         let entries = Reflect::get(&value, &ENTRIES.into()).map_err(|e| log::reason(&e))?;
         let none = js_sys::Object::new();
         Reflect::set(&value, &ENTRIES.into(), &none).map_err(|e| log::reason(&e))?;
@@ -332,6 +368,7 @@ impl Catalogue {
         self.index.replace(Some(Index {
             manifest,
             entries: Entries(entries),
+            id: saved.id.clone(),
         }));
         self.distrusted.take();
         Ok(())
@@ -356,7 +393,12 @@ impl Catalogue {
         }
         let text = text(&response).await?;
         let etag = response.headers().get("etag").ok().flatten();
-        Ok(Some(Saved { etag, text }))
+        let id = ContentId::of(text.as_bytes()).to_hex();
+        Ok(Some(Saved {
+            etag,
+            text,
+            id: Some(id),
+        }))
     }
 
     async fn fetch_shard(self: Rc<Self>, id: ContentId) {
@@ -385,6 +427,12 @@ impl Catalogue {
     pub fn outboard_url(&self, id: &ContentId) -> String {
         [self.folder(), "/bao/", &id.to_hex()].concat()
     }
+}
+
+/// What the origin says of how it may be kept.
+fn said(variant: &Variant) -> Option<(String, String)> {
+    let said = variant.cache.clone()?;
+    Some(("cache-control".to_owned(), said))
 }
 
 async fn text(response: &Response) -> Result<String, String> {

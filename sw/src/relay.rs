@@ -68,6 +68,7 @@ pub async fn relay(
                 stored_at: js_sys::Date::now(),
                 request_headers: cache::selecting(&asking.headers, &headers),
                 listed: false,
+                cold: None,
             };
             Some(Writer::unlisted(state, resource, asking.busy()))
         }

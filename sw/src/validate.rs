@@ -98,6 +98,7 @@ async fn ask(state: &Rc<State>, asking: &Asking, mut copy: Resource) -> Result<(
         stored_at: js_sys::Date::now(),
         request_headers: cache::selecting(&asking.headers, &headers),
         listed: false,
+        cold: None,
         ..copy
     };
     fetching.keep();
@@ -113,6 +114,7 @@ fn renewed(state: &Rc<State>, asking: &Asking, copy: &mut Resource, told: &Respo
         return false;
     }
     copy.stored_at = js_sys::Date::now();
+    copy.cold = None;
     if cache::may_keep(&copy.headers) {
         state.renew(copy.clone());
     } else {

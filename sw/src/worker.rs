@@ -17,7 +17,7 @@ use fugitive_store::{Resource, Store, StoreError, Stored};
 use futures_channel::oneshot;
 use futures_util::future::{Either, join, join3, select};
 use gloo::events::EventListener;
-use js_sys::{Array, Promise};
+use js_sys::{Array, Promise, Uint8Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::{JsCast, JsValue, prelude::*};
@@ -30,6 +30,7 @@ use crate::{
     ahead, answer,
     asking::Asking,
     catalogue::Catalogue,
+    cold,
     flow::Flow,
     link::{Link, Peers, Told},
     log,
@@ -38,6 +39,8 @@ use crate::{
     tally::{Served, Source, Tally},
 };
 
+/// What Chromium's images accept.
+const ACCEPT: &str = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
 const PACE: &str = "pace";
 const TALLY: &str = "tally";
 /// A database that could not be opened is not tried again for this long, in milliseconds.
@@ -83,6 +86,9 @@ extern "C" {
     /// Takes everything away: the site wants no worker any more.
     #[wasm_bindgen(method)]
     fn leave(this: &Shell) -> Promise;
+    /// The SHA-256 sum of bytes, in Base64.
+    #[wasm_bindgen(method)]
+    fn digest(this: &Shell, bytes: &Uint8Array) -> Promise;
     /// A message to a page, if it is still there.
     #[wasm_bindgen(method)]
     fn say(this: &Shell, id: &str, message: &JsValue);
@@ -109,7 +115,7 @@ pub struct State {
     pub pace: RefCell<Pace>,
     tally: RefCell<Tally>,
     pages: RefCell<HashMap<String, Page>>,
-    /// What images of this browser accept, as last seen.
+    /// What images of this browser accept: Chromium's, until one was seen.
     pub accept: RefCell<String>,
     /// When the first request began to wait for a bridge, since peers were last there.
     waiting_since: Cell<Option<f64>>,
@@ -117,6 +123,8 @@ pub struct State {
     /// How often a page began to have things fetched ahead: only the last one goes on.
     pub prefetches: Cell<u32>,
     used: RefCell<Vec<ContentId>>,
+    /// Copies of which other word is to be written down.
+    colds: RefCell<Vec<Resource>>,
     /// URLs that the origin is being asked about behind an answer.
     pub validating: RefCell<BTreeSet<String>>,
     save_pending: Cell<bool>,
@@ -144,11 +152,12 @@ impl Worker {
             pace: RefCell::default(),
             tally: RefCell::default(),
             pages: RefCell::default(),
-            accept: RefCell::default(),
+            accept: RefCell::new(ACCEPT.to_owned()),
             waiting_since: Cell::new(None),
             missed: Cell::new(false),
             prefetches: Cell::new(0),
             used: RefCell::default(),
+            colds: RefCell::default(),
             validating: RefCell::default(),
             save_pending: Cell::new(false),
         });
@@ -203,6 +212,20 @@ impl Worker {
                 }
                 Either::Right(_) => Err(signal.reason()),
             }
+        })
+    }
+
+    /// The listener script has answered with what is stored; `since` is when it was asked.
+    pub fn answered(&self, event: FetchEvent, since: f64, id: String, bytes: f64) -> Promise {
+        let state = self.0.clone();
+        let request = event.request();
+        let url = request.url();
+        let client = event.client_id().unwrap_or_default();
+        let mut asking = Asking::new(event, request, url, client, false);
+        asking.since = since;
+        future_to_promise(async move {
+            cold::answered(state, asking, &id, bytes).await;
+            Ok(JsValue::UNDEFINED)
         })
     }
 
@@ -411,6 +434,25 @@ impl State {
         self.used.borrow_mut().push(id);
     }
 
+    /// Other word of a copy; written down with the next save.
+    pub fn cold_changed(self: &Rc<Self>, resource: Resource) {
+        self.colds.borrow_mut().push(resource);
+        self.save_soon();
+    }
+
+    /// The sum of bytes, in Base64, as a promise.
+    pub fn digest(&self, bytes: &Uint8Array) -> Promise {
+        self.shell.digest(bytes)
+    }
+
+    /// What this browser's images accept, if this is one.
+    pub fn saw_accept(&self, asking: &Asking) {
+        let accept = asking.header("accept");
+        if let Some(accept) = accept.filter(|accept| accept.contains("image/")) {
+            self.accept.replace(accept.to_owned());
+        }
+    }
+
     /// A flow as a body.
     pub fn body(&self, flow: Flow) -> ReadableStream {
         self.shell.body(flow)
@@ -506,9 +548,12 @@ impl State {
             gloo::timers::future::TimeoutFuture::new(SAVE_AFTER).await;
             state.save_pending.set(false);
             let (pace, tally) = (state.pace.borrow().clone(), state.tally.borrow().clone());
-            let used = state.used.take();
+            let (used, colds) = (state.used.take(), state.colds.take());
             if let Some(store) = state.store().await {
                 let _ = store.touch(used).await;
+                if !colds.is_empty() {
+                    let _ = store.put_cold(colds).await;
+                }
                 let _ = store.meta_put(PACE, &pace).await;
                 let _ = store.meta_put(TALLY, &tally).await;
             }

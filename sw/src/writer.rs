@@ -30,7 +30,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Headers, RequestInit};
 
-use crate::{answer::Head, log, origin, worker::State};
+use crate::{answer::Head, cold, log, origin, worker::State};
 
 /// A whole resource up to this length is collected and hashed at once, in bytes.
 const COLLECT: u64 = 1 << 20;
@@ -325,10 +325,11 @@ fn keep(bytes: &[u8]) -> Vec<Kept> {
 }
 
 /// Puts a resource whose bytes are all here and hash to its id.
-pub async fn put_whole(state: &Rc<State>, resource: Resource, bytes: &[u8]) {
+pub async fn put_whole(state: &Rc<State>, mut resource: Resource, bytes: &[u8]) {
     let Some(store) = state.store().await else {
         return;
     };
+    resource.cold = cold::word(state, &resource, bytes).await;
     state.memory.borrow_mut().put(&resource, bytes);
     let (id, len, listed) = (resource.id, resource.len, resource.listed);
     match store.put_whole(resource, keep(bytes)).await {

@@ -62,6 +62,27 @@ pub struct Resource {
     pub request_headers: Vec<(String, String)>,
     /// Whether the manifest lists it: its content may be served to peers.
     pub listed: bool,
+    /// What it may be answered by before any wasm runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold: Option<Box<Cold>>,
+}
+
+/// When a response is the answer without anybody deciding that anew. The worker's listener script reads
+/// it, which cannot decide, and compares.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cold {
+    /// The request's `Accept`.
+    pub accept: String,
+    /// The manifest that was known, if one was.
+    pub manifest: Option<String>,
+    /// By its own headers it is fresh until then, in milliseconds since 1970.
+    pub until: f64,
+    /// The manifest proves it for so long after it was checked, in milliseconds.
+    pub proven: f64,
+    /// How old it was when it was stored, in seconds.
+    pub age: f64,
+    /// Of its bytes: the sum of the block is BLAKE3, which no browser has.
+    pub sum: String,
 }
 
 /// What is held of one content.

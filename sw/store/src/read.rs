@@ -7,6 +7,7 @@ use fugitive_core::{
     content::{BLOCK, ContentId, GROUP, GROUPS_PER_BLOCK, MAX_LEN, group_bytes, group_count},
     deflate::{Kept, inflate},
 };
+use futures_util::future::{OptionFuture, join};
 use js_sys::Uint8Array;
 use rexie::Transaction;
 use wasm_bindgen::{JsCast, JsValue};
@@ -26,9 +27,19 @@ impl Connection {
         resource(&self.reading(&[RESOURCES])?, url).await
     }
 
-    pub(crate) async fn hit(&self, url: &str) -> Result<Option<Hit>, StoreError> {
+    pub(crate) async fn hit(
+        &self,
+        url: &str,
+        expect: Option<ContentId>,
+    ) -> Result<Option<Hit>, StoreError> {
         let transaction = self.reading(&[RESOURCES, CONTENTS, BLOCKS])?;
-        let Some(resource) = resource(&transaction, url).await? else {
+        // The second round trip is saved where it is known what the first will say.
+        let (resource, expected) = join(
+            resource(&transaction, url),
+            OptionFuture::from(expect.map(|id| first_block(&transaction, id))),
+        )
+        .await;
+        let Some(resource) = resource? else {
             return Ok(None);
         };
         let key = content_key(&resource.id);
@@ -42,7 +53,11 @@ impl Connection {
             }));
         }
         let (mut bytes, mut groups) = (None, Vec::new());
-        let record = match get(&transaction, BLOCKS, block_key(&key, 0)).await {
+        let record = match expected.filter(|_| expect == Some(resource.id)) {
+            Some(record) => record,
+            None => first_block(&transaction, resource.id).await,
+        };
+        let record = match record {
             Err(StoreError::Damaged) => {
                 self.remove(&resource.id).await?;
                 return Ok(None);
@@ -55,7 +70,7 @@ impl Connection {
                     groups = held(&block, 0);
                     let all = 0..group_count(resource.len);
                     if runs::cover(&groups, all.start, all.end) {
-                        bytes = join(&[block], resource.len, all).ok();
+                        bytes = bytes_of(&[block], resource.len, all).ok();
                     }
                 }
                 None => self.forget_block(&resource.id, 0).await?,
@@ -75,7 +90,7 @@ impl Connection {
         groups: Range<u32>,
     ) -> Result<Vec<u8>, StoreError> {
         let blocks = self.blocks(id, len, groups.clone()).await?;
-        match join(&blocks, len, groups.clone()) {
+        match bytes_of(&blocks, len, groups.clone()) {
             Err(StoreError::Damaged) => {
                 // The sum is right and the bytes are not: they were never right.
                 self.remove(id).await?;
@@ -179,6 +194,13 @@ pub(crate) async fn resource(
     Ok(record.and_then(|record| serde_wasm_bindgen::from_value(record).ok()))
 }
 
+async fn first_block(
+    transaction: &Transaction,
+    id: ContentId,
+) -> Result<Option<JsValue>, StoreError> {
+    get(transaction, BLOCKS, block_key(&content_key(&id), 0)).await
+}
+
 pub(crate) async fn content(
     transaction: &Transaction,
     key: JsValue,
@@ -215,7 +237,7 @@ fn each<'a>(
 }
 
 /// The bytes of these groups.
-fn join(blocks: &[Block], len: u64, groups: Range<u32>) -> Result<Vec<u8>, StoreError> {
+fn bytes_of(blocks: &[Block], len: u64, groups: Range<u32>) -> Result<Vec<u8>, StoreError> {
     let all = group_bytes(groups.clone(), len);
     let mut bytes = Vec::with_capacity((all.end - all.start) as usize);
     for (number, group) in each(blocks, groups) {

@@ -71,8 +71,13 @@ impl Store {
 
     /// The response that is held for a URL and, if it is no longer than a block, its bytes.
     pub fn hit(&self, url: &str) -> Call<Option<Hit>> {
+        self.hit_expecting(url, None)
+    }
+
+    /// The same, sooner where it is the content that is expected, if that is no longer than a block.
+    pub fn hit_expecting(&self, url: &str, expect: Option<ContentId>) -> Call<Option<Hit>> {
         let url = url.to_owned();
-        self.call(|on| async move { on.hit(&url).await })
+        self.call(move |on| async move { on.hit(&url, expect).await })
     }
 
     /// The bytes of a run of groups, at most [`MAX_GROUPS`](crate::MAX_GROUPS);
@@ -158,6 +163,12 @@ impl Store {
     /// left out; unknown ones are ignored.
     pub fn touch(&self, ids: Vec<ContentId>) -> Call<()> {
         self.call(|on| async move { on.touch(&ids).await })
+    }
+
+    /// Writes down what these responses may be answered by before any wasm runs
+    /// ([`Resource::cold`]); what is held for their URLs by now may be something else, and then stays.
+    pub fn put_cold(&self, resources: Vec<Resource>) -> Call<()> {
+        self.call(|on| async move { on.put_cold(&resources).await })
     }
 
     /// Removes a response. Its bytes stay until they are evicted: other URLs may have them, and a

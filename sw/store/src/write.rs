@@ -140,6 +140,26 @@ impl Connection {
         self.finish(transaction, outcome).await
     }
 
+    /// Adds to responses what they may be answered by before any wasm runs, unless they are others now.
+    pub(crate) async fn put_cold(&self, resources: &[Resource]) -> Result<(), StoreError> {
+        let transaction = self.writing(&[RESOURCES])?;
+        let outcome = async {
+            for resource in resources {
+                let there = read::resource(&transaction, &resource.url).await?;
+                let is_same = |there: &Resource| {
+                    there.id == resource.id && there.stored_at == resource.stored_at
+                };
+                if let Some(mut there) = there.filter(is_same) {
+                    there.cold.clone_from(&resource.cold);
+                    put(&transaction, RESOURCES, &serialize(&there)?, None).await?;
+                }
+            }
+            Ok(())
+        }
+        .await;
+        self.finish(transaction, outcome).await
+    }
+
     pub(crate) async fn remove_resource(&self, url: &str) -> Result<(), StoreError> {
         let transaction = self.writing(&[RESOURCES])?;
         let outcome = delete(&transaction, RESOURCES, JsValue::from_str(url)).await;

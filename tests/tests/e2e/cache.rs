@@ -176,6 +176,16 @@ async fn turn(visitor: &Visitor, origin: &Origin) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_of_the_table_reaches_the_origin_as_its_section_says() -> Result<()> {
+    every_case(false).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_of_the_table_is_the_same_to_a_worker_that_starts() -> Result<()> {
+    every_case(true).await
+}
+
+/// The second request of each is made of a worker that runs, or of one that is started by it.
+async fn every_case(is_cold: bool) -> Result<()> {
     let table: Table = toml::from_str(include_str!("../../../sw/core/src/cache/table.toml"))?;
     let cases = table.case.into_iter().filter(|case| case.browser);
     let cases: Vec<(String, Case)> = cases
@@ -210,6 +220,9 @@ async fn every_case_of_the_table_reaches_the_origin_as_its_section_says() -> Res
         .await?;
 
     turn(&visitor, &origin).await?;
+    if is_cold {
+        visitor.stop_workers().await?;
+    }
     show(&visitor, &paths(&Case::is_image)).await?;
     for (path, case) in cases.iter().filter(|(_, case)| !case.is_image()) {
         let headers: BTreeMap<_, _> = case

@@ -4,6 +4,7 @@
 mod beside;
 mod browsers;
 mod cache;
+mod cold;
 mod consent;
 mod docs;
 mod durability;

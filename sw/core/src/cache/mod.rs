@@ -193,12 +193,25 @@ pub fn judge(request: &Headers, mode: Mode, copy: &Copy<'_>, now: f64) -> Verdic
     }
 }
 
-/// How old a copy is, in seconds: what `Age` says of it when it is used (§4.2.3).
-pub fn age(copy: &Copy<'_>, now: f64) -> f64 {
+/// Until when a copy is the answer to such a request, in milliseconds since 1970: as [`judge`] says, but
+/// said in advance.
+pub fn fresh_until(request: &Headers, copy: &Copy<'_>) -> Option<f64> {
+    let verdict = judge(request, Mode::Default, copy, copy.stored_at);
+    let left = lifetime(copy) - age_then(copy);
+    (verdict == Verdict::Fresh).then_some(copy.stored_at + left * 1000.0)
+}
+
+/// How old a copy was when it was stored, in seconds.
+pub fn age_then(copy: &Copy<'_>) -> f64 {
     let apparent = (copy.stored_at - dated(copy)).max(0.0) / 1000.0;
     let said = find(copy.headers, "age").and_then(delta);
+    apparent.max(said.unwrap_or(0.0))
+}
+
+/// How old a copy is, in seconds: what `Age` says of it when it is used (§4.2.3).
+pub fn age(copy: &Copy<'_>, now: f64) -> f64 {
     let resident = (now - copy.stored_at).max(0.0) / 1000.0;
-    (apparent.max(said.unwrap_or(0.0)) + resident).floor()
+    (age_then(copy) + resident).floor()
 }
 
 /// For how long after its origin made it a response is fresh, in seconds (§4.2.1).

@@ -172,6 +172,10 @@ proptest! {
         }
         let verdict = judge(&second, Mode::Default, &copy, now);
         prop_assert_eq!(verdict == Verdict::Fresh, may_use, "{:?}", verdict);
+        let plain = &second[..1];
+        let is_said = fresh_until(plain, &copy).is_some_and(|until| now < until);
+        let is_fresh = judge(plain, Mode::Default, &copy, now) == Verdict::Fresh;
+        prop_assert_eq!(is_said, is_fresh);
     }
 
     #[test]
@@ -182,6 +186,7 @@ proptest! {
     ) {
         let copy = Copy { headers: &lines, request: &[], stored_at };
         judge(&lines, Mode::Default, &copy, now);
+        fresh_until(&lines, &copy);
         storable(&lines, 200, &lines);
         validated(&mut lines.clone(), &lines);
     }

@@ -5,7 +5,7 @@ use fugitive_core::{
     deflate::Kept,
     tree::Outboard,
 };
-use fugitive_store::{MAX_GROUPS, StoreError};
+use fugitive_store::{Cold, MAX_GROUPS, Resource, StoreError};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -40,6 +40,60 @@ async fn response_and_bytes_come_back_in_one_hit_of_one_transaction() {
     assert_eq!(hit.bytes, Some(bytes));
     assert_eq!(hit.groups, [(0, 4)]);
     assert_eq!(store.resource(&resource.url).await.unwrap(), Some(resource));
+}
+
+#[wasm_bindgen_test]
+async fn hit_is_what_the_url_has_whatever_was_expected() {
+    let store = fresh().await;
+    let (bytes, other) = (noise(100, 20), noise(200, 21));
+    let (here, there) = (
+        resource("https://a.b/here", &bytes, true),
+        resource("https://a.b/there", &other, true),
+    );
+    for (resource, bytes) in [(&here, &bytes), (&there, &other)] {
+        let put = store.put_whole(resource.clone(), cut(bytes, false));
+        put.await.unwrap();
+    }
+    for expect in [here.id, there.id, ContentId::of(b"nowhere")] {
+        let hit = store.hit_expecting(&here.url, Some(expect)).await;
+        assert_eq!(hit.unwrap().unwrap().bytes.as_ref(), Some(&bytes));
+        let none = store.hit_expecting("https://a.b/none", Some(expect)).await;
+        assert_eq!(none.unwrap(), None);
+    }
+}
+
+#[wasm_bindgen_test]
+async fn word_for_a_cold_worker_is_added_to_the_response_it_was_meant_for_alone() {
+    let store = fresh().await;
+    let bytes = noise(100, 22);
+    let resource = resource("https://a.b/x", &bytes, true);
+    let put = store.put_whole(resource.clone(), cut(&bytes, false));
+    put.await.unwrap();
+    let with = |sum: &str| Resource {
+        cold: Some(Box::new(Cold {
+            sum: sum.into(),
+            ..Cold::default()
+        })),
+        ..resource.clone()
+    };
+    let gone = Resource {
+        url: "https://a.b/gone".into(),
+        ..with("gone")
+    };
+    let put = store.put_cold(vec![gone.clone(), with("first")]);
+    put.await.unwrap();
+    let held = store.resource(&resource.url).await.unwrap();
+    assert_eq!(held, Some(with("first")));
+    assert_eq!(store.resource(&gone.url).await.unwrap(), None);
+
+    let validated = Resource {
+        stored_at: resource.stored_at + 1.0,
+        ..resource.clone()
+    };
+    store.put_resource(validated.clone()).await.unwrap();
+    store.put_cold(vec![with("late")]).await.unwrap();
+    let held = store.resource(&resource.url).await.unwrap();
+    assert_eq!(held, Some(validated));
 }
 
 #[wasm_bindgen_test]

@@ -170,6 +170,8 @@ async fn hits(visitor: &Visitor, home: &WindowHandle) -> Result<Value> {
     let ours = Side::open(visitor, "fugitive", site(all)?, "/empty.html").await?;
     visitor.until_controlled().await?;
     visitor.until_listed(&path(all - 1)).await?;
+    // A page of a site has images, and so the worker knows what they accept.
+    ours.load(visitor, "image", &path(all - 1)).await?;
     fill(visitor, "fugitive.fetch", all).await?;
     visitor.until_held(all).await?;
 
