@@ -23,7 +23,7 @@ use crate::median;
 const WORKBOX: &str = "workbox-build@7.4.0";
 /// Loads of each kind on each side.
 const LOADS: usize = 60;
-/// Pairs of loads of each kind that is not media.
+/// Loads of each kind that is not media, on each side.
 const PAIRS: usize = 100;
 /// Stored resources.
 const STORED: [usize; 3] = [100, 1_000, 10_000];
@@ -303,7 +303,20 @@ fn workbox(site: &Site) -> Result<()> {
     site.page_with("workbox.html", line, "<p>Workbox</p>")
 }
 
-/// What is not media, on a page with the worker and on one without.
+/// A worker that has the browser go past it for all that ours has it go past for, and does nothing
+/// else: what a browser takes for having a worker at all.
+const BYPASSED: &str = r"
+addEventListener('install', (event) => {
+  skipWaiting();
+  const media = ['image', 'video', 'audio'].map((requestDestination) => ({ requestDestination }));
+  event.addRoutes({ condition: { not: { or: media } }, source: 'network' });
+});
+addEventListener('activate', (event) => event.waitUntil(clients.claim()));
+addEventListener('fetch', () => {});
+";
+
+/// What is not media, on a page with the worker, on one without, and on one with a worker that does
+/// nothing.
 async fn others(visitor: &Visitor, home: &WindowHandle) -> Result<Value> {
     let made = || -> Result<Site> {
         let site = site(1)?;
@@ -331,41 +344,56 @@ async fn others(visitor: &Visitor, home: &WindowHandle) -> Result<Value> {
     let with = Side::open_at(visitor, "with", site, origin, "/empty.html").await?;
     visitor.until_controlled().await?;
     let without = Side::open(visitor, "without", made()?, "/plain.html").await?;
-    let sides = [&without, &with];
+    let site = made()?;
+    fs::write(site.path("bypassed.js"), BYPASSED)?;
+    let line = "<script>navigator.serviceWorker.register('/bypassed.js')</script>";
+    site.page_with("bypassed.html", line, "<p>a worker that does nothing</p>")?;
+    let bypassed = Side::open(visitor, "bypassed", site, "/bypassed.html").await?;
+    visitor.until_controlled().await?;
+    let sides = [&without, &with, &bypassed];
 
     let first = path(0);
     let mut rows = serde_json::Map::new();
-    let mut relative = Vec::new();
+    // Against no worker, and against one that does nothing.
+    let mut relative: [Vec<f64>; 2] = Default::default();
     for (kind, path) in [
         ("fetch", "/other.json"),
         ("script", "/other.js"),
         ("link", "/other.css"),
         ("iframe", "/plain.html"),
     ] {
-        let mut taken: [Vec<f64>; 2] = Default::default();
-        for pair in 0..PAIRS {
-            for side in [pair % 2, (pair + 1) % 2] {
-                let path = format!("{path}?{pair}");
+        let mut taken: [Vec<f64>; 3] = Default::default();
+        for number in 0..PAIRS {
+            for turn in 0..sides.len() {
+                let side = (number + turn) % sides.len();
+                let path = format!("{path}?{number}");
                 taken[side].push(sides[side].load(visitor, kind, &path).await?);
             }
         }
-        let middle = median(&mut taken[0].clone())?;
-        let pairs = taken[0].iter().zip(&taken[1]);
-        let differences: Vec<_> = pairs
-            .map(|(without, with)| (with - without) / middle)
-            .collect();
-        let interval = interval(&differences);
-        let with = median(&mut taken[1])?;
+        let [without, with, bypassed] = [0, 1, 2].map(|side| median(&mut taken[side].clone()));
+        let (without, with, bypassed) = (without?, with?, bypassed?);
+        let differences = [0, 2].map(|side| -> Vec<_> {
+            let pairs = taken[1].iter().zip(&taken[side]);
+            pairs
+                .map(|(with, other)| (with - other) / without)
+                .collect()
+        });
         println!(
-            "{kind}: without {middle} ms, with {with} ms, {:+.1} % to {:+.1} %",
-            interval[0] * 100.0,
-            interval[1] * 100.0
+            "{kind}: without {without} ms, with {with} ms, {}; with a worker that does nothing {bypassed} ms, {}",
+            percent(interval(&differences[0])),
+            percent(interval(&differences[1]))
         );
         rows.insert(
             kind.to_owned(),
-            json!({ "without_ms": middle, "with_ms": with, "interval": interval }),
+            json!({
+                "without_ms": without, "with_ms": with, "bypassed_ms": bypassed,
+                "interval": interval(&differences[0]),
+                "interval_to_bypassed": interval(&differences[1]),
+            }),
         );
-        relative.extend(differences);
+        for (all, differences) in relative.iter_mut().zip(differences) {
+            all.extend(differences);
+        }
     }
     visitor.to_tab(with.window.clone()).await?;
     let seen: Vec<String> = visitor.eval("__seen").await?;
@@ -374,18 +402,23 @@ async fn others(visitor: &Visitor, home: &WindowHandle) -> Result<Value> {
     visitor
         .until(&format!("__seen.length === {}", seen.len() + 1))
         .await?;
-    let interval = interval(&relative);
+    let [to_none, to_bypassed] = relative.each_ref().map(|all| interval(all));
     println!(
-        "all: {} fetch events, {:+.1} % to {:+.1} %",
+        "all: {} fetch events, {} to no worker, {} to one that does nothing",
         seen.len(),
-        interval[0] * 100.0,
-        interval[1] * 100.0
+        percent(to_none),
+        percent(to_bypassed)
     );
     rows.insert("events".into(), json!(seen.len()));
-    rows.insert("pairs".into(), json!(relative.len()));
-    rows.insert("interval".into(), json!(interval));
-    close(visitor, home, vec![with, without]).await?;
+    rows.insert("pairs".into(), json!(relative[0].len()));
+    rows.insert("interval".into(), json!(to_none));
+    rows.insert("interval_to_bypassed".into(), json!(to_bypassed));
+    close(visitor, home, vec![with, without, bypassed]).await?;
     Ok(Value::Object(rows))
+}
+
+fn percent([from, to]: [f64; 2]) -> String {
+    format!("{:+.1} % to {:+.1} %", from * 100.0, to * 100.0)
 }
 
 /// The 95 % interval of the median of what differs, by bootstrap with a fixed seed.
