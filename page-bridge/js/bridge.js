@@ -210,13 +210,16 @@ async function live(settings, life, consent, again) {
       mark("joined");
       try {
         sessionStorage.setItem(TICKET, ticket);
-        goesTo(location.pathname);
+        if (isOneVisit) localStorage.removeItem(BEEN);
+        else goesTo(location.pathname);
       } catch {
         // Forbidden here: the next page joins as a stranger.
       }
     },
   };
   let bridge, host, told;
+  // The site wants no visit to be told from the pages of another.
+  const isOneVisit = settings.visits === "off";
   life.look = collect(
     settings,
     consent,
@@ -238,7 +241,7 @@ async function live(settings, life, consent, again) {
     const post = (message, transfer) => host.post(message, transfer);
     bridge = new Bridge(page, post, settings.relayOnly !== undefined);
     const [url, path] = [signalUrl(settings), location.pathname];
-    return [module, url, path, ticket(twin), told, position(), twin, been()];
+    return [module, url, path, ticket(twin), told, position(), twin, isOneVisit ? [] : been()];
   });
   ended.addEventListener("abort", () => {
     // A port does not say that its other end is gone.

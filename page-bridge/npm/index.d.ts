@@ -88,6 +88,7 @@ export interface Settings {
   privacy?: string;
   panel?: boolean;
   relayOnly?: boolean;
+  visits?: "off";
   /** Limits of this page: `upload`, `daily`, `hiddenUpload`, … */
   [limit: string]: string | number | boolean | undefined;
 }

@@ -35,6 +35,11 @@ fn site() -> Result<Site> {
         &implied("data-relay-only"),
         "<p>nothing here</p>",
     )?;
+    site.page_with(
+        "stranger.html",
+        &implied("data-visits=off"),
+        "<p>nothing here</p>",
+    )?;
     Ok(site)
 }
 
@@ -316,6 +321,18 @@ async fn pages_before_this_one_are_said_by_who_serves_and_by_nobody_else() -> Re
     visitor.until(&kept("/window.html")).await?;
     visitor.goto(&origin.url("/next.html")).await?;
     visitor.until(&said("/window.html")).await?;
+    visitor.until(&kept("/next.html")).await?;
+
+    // Where the site wants none of that.
+    visitor.goto(&origin.url("/stranger.html")).await?;
+    visitor
+        .until("localStorage.getItem('fugitive:been') === null")
+        .await?;
+    visitor
+        .until("(await fugitive.stats()).quiet === null")
+        .await?;
+    assert!(!visitor.eval::<bool>(&said("/next.html")).await?);
+    visitor.goto(&origin.url("/next.html")).await?;
     visitor.until(&kept("/next.html")).await?;
 
     visitor.before_scripts("__line({ saveData: true })").await?;
