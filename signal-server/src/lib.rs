@@ -15,6 +15,7 @@ pub mod access;
 pub mod access_log;
 pub mod address;
 pub mod admin;
+pub mod backlog;
 pub mod catalog;
 pub mod client_files;
 pub mod clock;

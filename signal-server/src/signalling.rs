@@ -3,6 +3,8 @@
 //! Each client has a queue to it, bounded in bytes; one that does not read is dropped, and so is
 //! one that sends what is not a message. Nothing that one client does makes another wait.
 
+mod relay;
+
 use std::{
     collections::HashMap,
     ops::ControlFlow,
@@ -16,14 +18,12 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warp::{Filter, Rejection, http::StatusCode, reply::Response};
 
+use self::relay::{drop_deaf, hand_out, say_goodbye};
 use crate::{
     access::{Access, Refused},
     address::Visitor,
     clock::{self, Clocks},
-    cluster::{
-        abroad::{Abroad, Deliver},
-        nats::Nats,
-    },
+    cluster::{abroad::Abroad, nats::Nats},
     entity,
     frames::Frame,
     geo::Geo,
@@ -393,7 +393,7 @@ impl Signalling {
             }
         };
         if let Some((to, signal)) = fugitive_signal::addressed(bytes) {
-            return self.relay(conn, to, signal, bytes);
+            return self.relay((conn, outgoing), to, signal, bytes);
         }
         let now = self.now();
         let message = fugitive_signal::decode::<ToServer>(bytes);
@@ -431,39 +431,6 @@ impl Signalling {
             _ => heard,
         }
     }
-
-    /// Hands a signal on as it stands: the server has no business with what is in it.
-    fn relay(&self, conn: Conn, to: &str, signal: &[u8], message: &[u8]) -> ControlFlow<()> {
-        let now = self.now();
-        let way = self.with(|state, out| {
-            if !state.matchmaker.heard(conn, now, out) {
-                return Err(ControlFlow::Break(()));
-            }
-            let abroad = state.abroad.as_ref();
-            if abroad.is_some_and(|abroad| abroad.say(conn, to, message)) {
-                return Err(ControlFlow::Continue(()));
-            }
-            let way = state.matchmaker.way(conn, to, now, out);
-            let (from, to) = way.ok_or(ControlFlow::Continue(()))?;
-            if let Some(abroad) = abroad.filter(|abroad| abroad.is_guest(to)) {
-                let envelope = fugitive_signal::envelope(&from.to_string());
-                abroad.relay(to, &envelope, signal);
-                return Err(ControlFlow::Continue(()));
-            }
-            let outgoing = state.outgoing.get(&to).cloned();
-            Ok((from, to, outgoing.ok_or(ControlFlow::Continue(()))?))
-        });
-        let (from, to, outgoing) = match way {
-            Ok(way) => way,
-            Err(flow) => return flow,
-        };
-        self.metrics.relayed.inc();
-        let envelope = fugitive_signal::envelope(&from.to_string());
-        if !outgoing.send(&[&envelope, signal]) {
-            self.with(|state, out| drop_deaf(state, to, now, out));
-        }
-        ControlFlow::Continue(())
-    }
 }
 
 /// How many peers this offers to the client on `conn`.
@@ -475,36 +442,6 @@ fn offered(output: &Output, conn: Conn) -> usize {
         } if *to == conn => peers.len(),
         _ => 0,
     }
-}
-
-/// Sends what came from other servers for clients of ours.
-fn hand_out(state: &mut State, deliver: Vec<Deliver>, now: u64, out: &mut Vec<Output>) {
-    for delivery in deliver {
-        let (conn, bytes) = match delivery {
-            Deliver::Bytes(conn, bytes) => (conn, bytes),
-            Deliver::Message(conn, message) => (conn, fugitive_signal::encode(&message)),
-        };
-        let sent = state.outgoing.get(&conn).map(|way| way.send(&[&bytes]));
-        if sent == Some(false) {
-            drop_deaf(state, conn, now, out);
-        }
-    }
-}
-
-/// Who does not read what is sent is dropped.
-fn drop_deaf(state: &mut State, conn: Conn, now: u64, out: &mut Vec<Output>) {
-    if let Some(outgoing) = state.outgoing.remove(&conn) {
-        tracing::warn!("signal: dropped {}: it does not read", outgoing.remote);
-        metrics::count(&state.metrics.closed, "why", "it does not read");
-        outgoing.cut();
-        state.matchmaker.closed(conn, now, out);
-    }
-}
-
-fn say_goodbye(outgoing: &Outgoing, why: &str) {
-    let refused = ToClient::Refused { why: why.into() };
-    outgoing.send(&[&fugitive_signal::encode(&refused)]);
-    outgoing.close(POLICY);
 }
 
 /// The WebSocket. A handshake without `Origin` is refused: it says within what peers are paired.

@@ -34,6 +34,7 @@ use warp::{
 
 use crate::{
     address::Visitor,
+    backlog::{Backlog, Waiting},
     frames::{self, BadFrame, Frame, Frames},
 };
 
@@ -123,6 +124,8 @@ pub struct Outgoing {
     ends: AtomicBool,
     /// Not even what waits is sent.
     is_cut: AtomicBool,
+    /// Of what this client sent to others.
+    pub backlog: Backlog,
     /// The client's address.
     pub remote: Visitor,
 }
@@ -131,8 +134,11 @@ pub struct Outgoing {
 struct Queue {
     /// Frames, one behind the other.
     bytes: Vec<u8>,
-    /// How much of what was taken from here is not written yet.
+    /// What of these others sent.
+    relayed: Vec<Waiting>,
+    /// How much of what was taken from here is not written yet, and what of that others sent.
     taken: usize,
+    taken_relayed: Vec<Waiting>,
 }
 
 impl Outgoing {
@@ -143,6 +149,7 @@ impl Outgoing {
             waker: AtomicWaker::new(),
             ends: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
+            backlog: Backlog::default(),
             remote,
         }
     }
@@ -150,22 +157,33 @@ impl Outgoing {
     /// Queues a message made of these parts. `false` if the client has not read what was sent
     /// before.
     pub fn send(&self, parts: &[&[u8]]) -> bool {
-        self.push(|bytes| frames::binary(parts, bytes))
+        self.push(|queue| frames::binary(parts, &mut queue.bytes))
+    }
+
+    /// Queues a message that another client sent, as long as not too much of that one waits.
+    pub fn relay(&self, parts: &[&[u8]], of: &Backlog) -> Result<(), Unsent> {
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        let waiting = of.add(bytes).ok_or(Unsent::TooMuch)?;
+        let is_read = self.push(|queue| {
+            frames::binary(parts, &mut queue.bytes);
+            queue.relayed.push(waiting);
+        });
+        is_read.then_some(()).ok_or(Unsent::Deaf)
     }
 
     /// Queues a question whether the client is there.
     pub fn ping(&self) {
-        self.push(frames::ping);
+        self.push(|queue| frames::ping(&mut queue.bytes));
     }
 
     /// Queues the answer to a ping.
     pub fn pong(&self, data: &[u8]) {
-        self.push(|bytes| frames::pong(data, bytes));
+        self.push(|queue| frames::pong(data, &mut queue.bytes));
     }
 
     /// After what waits, the connection is closed, with a reason as in RFC 6455.
     pub fn close(&self, code: u16) {
-        self.push(|bytes| frames::close(code, bytes));
+        self.push(|queue| frames::close(code, &mut queue.bytes));
         self.ends.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -177,7 +195,7 @@ impl Outgoing {
         self.waker.wake();
     }
 
-    fn push(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+    fn push(&self, write: impl FnOnce(&mut Queue)) -> bool {
         if self.ends.load(Ordering::Acquire) {
             return true;
         }
@@ -186,7 +204,7 @@ impl Outgoing {
             return false;
         }
         let was_empty = queue.bytes.is_empty();
-        write(&mut queue.bytes);
+        write(&mut queue);
         drop(queue);
         if was_empty {
             self.waker.wake();
@@ -198,12 +216,22 @@ impl Outgoing {
     fn take(&self) -> Vec<u8> {
         let mut queue = self.lock();
         queue.taken = queue.bytes.len();
+        queue.taken_relayed = std::mem::take(&mut queue.relayed);
         std::mem::take(&mut queue.bytes)
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a message of another client is not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// This one has not read what was sent before.
+    Deaf,
+    /// Others have not read what that one sent before.
+    TooMuch,
 }
 
 /// Why a connection ends before its time.

@@ -137,7 +137,7 @@ async fn talk(a: &mut Client, b: &mut Client) {
     }
 }
 
-async fn say_until_heard(from: &mut Client, to: &mut Client) {
+pub async fn say_until_heard(from: &mut Client, to: &mut Client) {
     for _ in 0..100 {
         from.say(&ToServer::Signal {
             to: to.id.clone(),

@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::{
     client::{connect, description, join, joining},
+    cluster::say_until_heard,
     running::{Running, until},
 };
 
@@ -147,25 +148,75 @@ async fn kind_of_a_later_version_is_ignored() {
 async fn client_that_never_reads_is_dropped_and_holds_up_nobody() {
     let server = Running::start(&[]).await;
     let deaf = join(&server, "/", 0, None).await;
-    let mut talker = join(&server, "/", 1, None).await;
+    // One alone may not have so much waiting.
+    let mut talkers = Vec::new();
+    for _ in 0..6 {
+        talkers.push(join(&server, "/", 16, None).await);
+        assert!(talkers.last().unwrap().offered.contains(&deaf.id));
+    }
     let mut third = join(&server, "/", 0, None).await;
     let signal = ToServer::Signal {
         to: deaf.id.clone(),
         signal: description(&"x".repeat(30_000)),
     };
     let mut sent = 0;
-    let gone = loop {
-        talker.say(&signal).await;
-        sent += 1;
-        assert!(sent < 900, "never dropped");
-        if let Ok(next) = timeout(Duration::from_millis(2), talker.hear()).await {
-            break next;
+    let gone = 'talk: loop {
+        for talker in &mut talkers {
+            talker.say(&signal).await;
+            sent += 1;
+            assert!(sent < 5000, "never dropped");
+            let pause = Duration::from_millis(2);
+            while let Ok(next) = timeout(pause, talker.hear()).await {
+                match next {
+                    Some(ToClient::Refused { .. }) => {}
+                    other => break 'talk other,
+                }
+            }
         }
     };
     let peer = deaf.id.clone();
     assert_eq!(gone, Some(ToClient::Gone { peer }));
     third.say(&ToServer::More { want: 4 }).await;
     assert!(matches!(third.hear().await, Some(ToClient::Offered { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_sender_does_not_fill_the_queue_of_another_and_is_told_so() {
+    let server = Running::start(&[]).await;
+    let mut slow = join(&server, "/", 0, None).await;
+    let mut talker = join(&server, "/", 4, None).await;
+    let mut other = join(&server, "/", 4, None).await;
+    let to = |sdp: &str| ToServer::Signal {
+        to: slow.id.clone(),
+        signal: description(sdp),
+    };
+    let (long, short) = (to(&"x".repeat(30_000)), to("x"));
+    let mut sent = 0;
+    // What the kernel takes comes first.
+    let told = loop {
+        talker.say(&long).await;
+        sent += 1;
+        assert!(sent < 900, "never refused");
+        if let Ok(told) = timeout(Duration::from_millis(2), talker.hear()).await {
+            break told;
+        }
+    };
+    assert!(
+        matches!(&told, Some(ToClient::Refused { why }) if why.contains("waits")),
+        "{told:?}"
+    );
+    // There is room for what others send, and the talker has room again once it was read.
+    other.say(&short).await;
+    let (mut heard, from) = (0, other.id.clone());
+    loop {
+        match slow.hear().await {
+            Some(ToClient::Signal { from, .. }) if from == talker.id => heard += 1,
+            Some(ToClient::Signal { from: who, .. }) if who == from => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(heard < sent, "what was refused is not relayed");
+    say_until_heard(&mut talker, &mut slow).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
