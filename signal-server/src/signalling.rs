@@ -18,10 +18,11 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warp::{Filter, Rejection, http::StatusCode, reply::Response};
 
-use self::relay::{drop_deaf, hand_out, say_goodbye};
+use self::relay::{drop_deaf, hand_on, hand_out, say_goodbye};
 use crate::{
     access::{Access, Refused},
     address::Visitor,
+    backlog::Backlog,
     clock::{self, Clocks},
     cluster::{abroad::Abroad, nats::Nats},
     entity,
@@ -32,6 +33,7 @@ use crate::{
     matchmaker::{Conn, Counts, Matchmaker, Output, Rules},
     metrics::{self, Metrics},
     socket::{self, Outgoing, Socket, Stream, Upgrade},
+    ticket::Id,
 };
 
 /// How long a client that is being closed has to read why.
@@ -52,6 +54,8 @@ struct State {
     metrics: Arc<Metrics>,
     /// With other servers, if there may be any.
     abroad: Option<Abroad>,
+    /// Of what peers there sent to clients of ours.
+    foreign: HashMap<Id, Backlog>,
     rng: StdRng,
     next: u64,
 }
@@ -98,6 +102,7 @@ impl Signalling {
             known: Arc::new(known),
             metrics: metrics.clone(),
             abroad: None,
+            foreign: HashMap::new(),
             rng,
             next: 0,
         };
@@ -122,6 +127,7 @@ impl Signalling {
                         }
                         ticking.with(|state, out| {
                             state.matchmaker.set_ahead(ahead);
+                            state.foreign.retain(|_, backlog| !backlog.is_idle());
                             state.matchmaker.tick(now, out);
                             let mut deliver = Vec::new();
                             if let Some(abroad) = &mut state.abroad {
@@ -262,16 +268,14 @@ impl Signalling {
                             .abroad
                             .as_ref()
                             .is_some_and(|a| a.is_known_elsewhere(to, &message)) => {}
+                    Output::Send {
+                        to,
+                        message: ToClient::Signal { from, signal },
+                    } => hand_on(&mut state, (from, signal), to, now, &mut out),
                     Output::Send { to, mut message } => {
-                        match &mut message {
-                            ToClient::Welcome { id, ice, .. } => {
-                                *ice = state.known.ice.servers(id, self.clocks.date() / 1000);
-                                self.metrics.joins.inc();
-                            }
-                            ToClient::Signal { .. } => {
-                                self.metrics.relayed.inc();
-                            }
-                            _ => {}
+                        if let ToClient::Welcome { id, ice, .. } = &mut message {
+                            *ice = state.known.ice.servers(id, self.clocks.date() / 1000);
+                            self.metrics.joins.inc();
                         }
                         let message = fugitive_signal::encode(&message);
                         let sent = state

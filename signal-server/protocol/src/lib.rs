@@ -282,9 +282,11 @@ pub fn addressed(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((pack::text(to)?, signal))
 }
 
-/// Whether this is a [`ToClient::Signal`], to be handed on as it stands.
-pub fn is_relayed(bytes: &[u8]) -> bool {
-    pack::fields(bytes, "signal", ["from", "signal"]).is_some()
+/// From whom a [`ToClient::Signal`] is, which is to be handed on as it stands; nothing if it is another
+/// message.
+pub fn sender(bytes: &[u8]) -> Option<&str> {
+    let [from, _] = pack::fields(bytes, "signal", ["from", "signal"])?;
+    pack::text(from)
 }
 
 /// A [`ToClient::Signal`] up to its signal, which is to follow.
@@ -336,7 +338,7 @@ mod tests {
         assert_eq!(whom, to);
         let from = "1e".repeat(16);
         let relayed = [envelope(&from), raw.to_vec()].concat();
-        assert!(is_relayed(&relayed) && !is_relayed(&sent));
+        assert_eq!((sender(&relayed), sender(&sent)), (Some(&*from), None));
         assert_eq!(relayed, encode(&ToClient::Signal { from, signal }));
         for length in 0..sent.len() {
             assert_eq!(addressed(&sent[..length]), None);

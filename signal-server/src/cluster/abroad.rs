@@ -69,8 +69,8 @@ pub struct Abroad {
 
 /// What is to be done for a client of ours.
 pub enum Deliver {
-    /// Send it these bytes, a `ToClient`.
-    Bytes(Conn, Vec<u8>),
+    /// Send it this signal as it stands, which is from that peer.
+    Signal(Conn, Id, Vec<u8>),
     /// Send it this.
     Message(Conn, ToClient),
 }
@@ -119,7 +119,7 @@ impl Abroad {
         };
         let is_news = match message {
             ToClient::Offered { peers } => !peers.is_empty(),
-            ToClient::Gone { .. } | ToClient::Signal { .. } => true,
+            ToClient::Gone { .. } | ToClient::Signal { .. } | ToClient::Refused { .. } => true,
             _ => false,
         };
         if is_news {
@@ -370,9 +370,9 @@ impl Abroad {
             let host = hosts.iter_mut().find(|known| known.server == host);
             host.map(|host| &mut host.partners)
         });
-        if fugitive_signal::is_relayed(body) {
+        if let Some(from) = fugitive_signal::sender(body).and_then(|from| from.parse().ok()) {
             match known {
-                Some(_) => deliver.push(Deliver::Bytes(conn, body.to_vec())),
+                Some(_) => deliver.push(Deliver::Signal(conn, from, body.to_vec())),
                 None => self.tell(host, Kind::Left, conn.0, &[], &[]),
             }
             return;
@@ -415,6 +415,9 @@ impl Abroad {
                 if !peers.is_empty() {
                     deliver.push(Deliver::Message(conn, ToClient::Offered { peers }));
                 }
+            }
+            (Ok(message @ ToClient::Refused { .. }), Some(_)) => {
+                deliver.push(Deliver::Message(conn, message));
             }
             (Ok(ToClient::Gone { peer }), Some(partners)) => {
                 partners.retain(|partner| partner.to_string() != peer);

@@ -58,6 +58,11 @@ impl Matchmaker {
         })
     }
 
+    /// The connection of a peer.
+    pub fn connection_of(&self, id: Id) -> Option<Conn> {
+        self.peers.get(&id).map(|peer| peer.conn)
+    }
+
     /// Whether there are peers of this origin.
     pub fn knows_origin(&self, origin: &str) -> bool {
         self.sites.contains_key(origin)

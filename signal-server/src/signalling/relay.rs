@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use fugitive_signal::ToClient;
+use fugitive_signal::{Signal, ToClient};
 
 use super::{POLICY, Signalling, State};
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     matchmaker::{Conn, Output},
     metrics,
     socket::{Outgoing, Unsent},
+    ticket::Id,
 };
 
 /// To a sender.
@@ -64,18 +65,67 @@ impl Signalling {
     }
 }
 
-/// Sends what came from other servers for clients of ours.
+/// Sends what came from other servers for clients of ours. Who sent more than is read is not told where
+/// it was offered our client, and not ours to it: that server knows nothing of our queues.
 pub(super) fn hand_out(state: &mut State, deliver: Vec<Deliver>, now: u64, out: &mut Vec<Output>) {
     for delivery in deliver {
-        let (conn, bytes) = match delivery {
-            Deliver::Bytes(conn, bytes) => (conn, bytes),
-            Deliver::Message(conn, message) => (conn, fugitive_signal::encode(&message)),
-        };
-        let sent = state.outgoing.get(&conn).map(|way| way.send(&[&bytes]));
-        if sent == Some(false) {
-            drop_deaf(state, conn, now, out);
+        match delivery {
+            Deliver::Signal(to, from, bytes) => {
+                foreign(state, from, to, &bytes, now, out);
+            }
+            Deliver::Message(to, message) => {
+                let bytes = fugitive_signal::encode(&message);
+                let sent = state.outgoing.get(&to).map(|way| way.send(&[&bytes]));
+                if sent == Some(false) {
+                    drop_deaf(state, to, now, out);
+                }
+            }
         }
     }
+}
+
+/// Sends what a guest says to a client of ours.
+pub(super) fn hand_on(
+    state: &mut State,
+    (from, signal): (String, Signal),
+    to: Conn,
+    now: u64,
+    out: &mut Vec<Output>,
+) {
+    let Ok(id) = from.parse() else { return };
+    let bytes = fugitive_signal::encode(&ToClient::Signal { from, signal });
+    if foreign(state, id, to, &bytes, now, out) == Some(Unsent::TooMuch)
+        && let Some(to) = state.matchmaker.connection_of(id)
+    {
+        let why = TOO_MUCH.into();
+        let message = ToClient::Refused { why };
+        out.push(Output::Send { to, message });
+    }
+}
+
+/// Sends what comes from a peer of another server; tells if that is not to be.
+fn foreign(
+    state: &mut State,
+    from: Id,
+    to: Conn,
+    bytes: &[u8],
+    now: u64,
+    out: &mut Vec<Output>,
+) -> Option<Unsent> {
+    let outgoing = state.outgoing.get(&to)?;
+    let backlog = state.foreign.entry(from).or_default();
+    let unsent = outgoing.relay(&[bytes], backlog).err();
+    match unsent {
+        None => {
+            state.metrics.relayed.inc();
+        }
+        Some(Unsent::Deaf) => drop_deaf(state, to, now, out),
+        Some(Unsent::TooMuch) if backlog.is_first_time() => {
+            tracing::warn!("signal: not relayed for a peer of another server: {TOO_MUCH}");
+        }
+        Some(Unsent::TooMuch) => {}
+    }
+    unsent
 }
 
 /// Who does not read what is sent is dropped.

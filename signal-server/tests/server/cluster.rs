@@ -289,6 +289,33 @@ async fn peers_of_a_server_that_is_killed_are_gone_and_come_back_to_another() {
     talk(&mut back, &mut a).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_sender_does_not_fill_the_queue_of_a_peer_at_another_server() {
+    let node = Node::start(None);
+    let (here, there) = (server(&[&node]).await, server(&[&node]).await);
+    let mut slow = join(&there, "/", 0, None).await;
+    let mut talker = join(&here, "/", 4, None).await;
+    let offer = news(&mut talker).await;
+    assert!(is_offer_of(&offer, &slow.id), "{offer:?}");
+    let to = slow.id.clone();
+    let signal = description(&"x".repeat(30_000));
+    let long = ToServer::Signal { to, signal };
+    let mut sent = 0;
+    let told = loop {
+        talker.say(&long).await;
+        sent += 1;
+        assert!(sent < 900, "never refused");
+        if let Ok(told) = timeout(Duration::from_millis(2), news(&mut talker)).await {
+            break told;
+        }
+    };
+    assert!(
+        matches!(&told, Some(ToClient::Refused { why }) if why.contains("waits")),
+        "{told:?}"
+    );
+    say_until_heard(&mut talker, &mut slow).await;
+}
+
 /// A way between two nodes that can be cut.
 async fn way(to: u16) -> (u16, watch::Sender<bool>) {
     let (open, is_open) = watch::channel(true);

@@ -64,7 +64,7 @@ impl Site {
         }
         for delivery in deliver {
             let (conn, message) = match delivery {
-                Deliver::Bytes(conn, bytes) => (conn, decode(&bytes).unwrap()),
+                Deliver::Signal(conn, _, bytes) => (conn, decode(&bytes).unwrap()),
                 Deliver::Message(conn, message) => (conn, message),
             };
             self.heard.entry(conn).or_default().push(message);
