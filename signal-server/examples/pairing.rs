@@ -1,5 +1,5 @@
-//! How long the matchmaker takes for an offer, by how many peers it has: one line of JSON, times in
-//! microseconds. `cargo run --release -p fugitive-server --example pairing -- 1000000`
+//! How long the matchmaker takes for an offer, and for what it does once a second, by how many peers it
+//! has: one line of JSON, times in microseconds. `cargo run --release -p fugitive-server --example pairing -- 1000000`
 
 use std::time::Instant;
 
@@ -12,11 +12,15 @@ use serde_json::{Value, json};
 const PAGES: u32 = 1000;
 /// Offers that are measured.
 const MEASURED: usize = 2000;
+/// A peer is heard once in so many seconds.
+const BEAT: u64 = 20;
 
 struct Crowd {
     matchmaker: Matchmaker,
     rng: StdRng,
     peers: u64,
+    /// Seconds that passed beside those that joins take.
+    seconds: u64,
 }
 
 impl Crowd {
@@ -25,12 +29,13 @@ impl Crowd {
             matchmaker: Matchmaker::new(&[7; 64]),
             rng: StdRng::seed_from_u64(1),
             peers: 0,
+            seconds: 0,
         }
     }
 
     /// Slow, so that nobody is taken for silent, and what was offered long ago is given up.
     fn now(&self) -> u64 {
-        1_000_000 + self.peers / 20
+        1_000_000 + self.peers / 20 + self.seconds * 1000
     }
 
     /// One more, from one of a few thousand networks; how long that took.
@@ -65,6 +70,19 @@ impl Crowd {
         self.matchmaker.locate(conn, place);
         self.matchmaker
             .receive(conn, join, now, &mut self.rng, &mut out);
+        begun.elapsed().as_secs_f64() * 1e6
+    }
+
+    /// A second passes, in which a part of all are heard; how long the work of that second took.
+    fn second(&mut self) -> f64 {
+        self.seconds += 1;
+        let (now, mut out) = (self.now(), Vec::new());
+        let heard = (self.seconds % BEAT..=self.peers).step_by(BEAT as usize);
+        for conn in heard {
+            self.matchmaker.heard(Conn(conn), now, &mut out);
+        }
+        let begun = Instant::now();
+        self.matchmaker.tick(now, &mut out);
         begun.elapsed().as_secs_f64() * 1e6
     }
 
@@ -112,12 +130,17 @@ fn main() -> anyhow::Result<()> {
         }
         let mut joins: Vec<f64> = (fill..step).map(|_| crowd.join(8)).collect();
         let (mut mores, got): (Vec<f64>, Vec<usize>) = (0..MEASURED).map(|_| crowd.more()).unzip();
+        // The first round finds those whom nobody heard while the others came.
+        let mut ticks: Vec<f64> = (0..3 * BEAT).map(|_| crowd.second()).collect();
+        let mut ticks = ticks.split_off(BEAT as usize);
         curve.push(json!({
             "peers": step,
             "join_p50": percentile(&mut joins, 0.5),
             "join_p99": percentile(&mut joins, 0.99),
             "more_p50": percentile(&mut mores, 0.5),
             "more_p99": percentile(&mut mores, 0.99),
+            "tick_p50": percentile(&mut ticks, 0.5),
+            "tick_p99": percentile(&mut ticks, 0.99),
             "offered": got.iter().sum::<usize>() as f64 / MEASURED as f64,
         }));
         eprintln!("{}", curve.last().unwrap_or(&Value::Null));

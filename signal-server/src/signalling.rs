@@ -437,12 +437,12 @@ impl Signalling {
     }
 }
 
-/// How many peers this offers to the client on `conn`.
+/// How many peers, or holders, this offers to the client on `conn`.
 fn offered(output: &Output, conn: Conn) -> usize {
     match output {
         Output::Send {
             to,
-            message: ToClient::Offered { peers },
+            message: ToClient::Offered { peers } | ToClient::Holders { peers, .. },
         } if *to == conn => peers.len(),
         _ => 0,
     }

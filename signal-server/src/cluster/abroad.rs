@@ -1,18 +1,23 @@
 //! Which of our peers are guests where, and who is a guest here. Pure, as the matchmaker is: letters
 //! go out through the backbone, all else is said by whoever calls.
 
+mod directory;
+mod reports;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
+use fugitive_core::content::ContentId;
 use fugitive_signal::{ToClient, ToServer, decode, encode};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use self::reports::may_say;
 use super::{Backbone, Kind, Letter, ServerId};
 use crate::{
-    matchmaker::{Conn, MOST_OFFERED, Matchmaker, Output},
+    matchmaker::{Conn, Guest, MOST_OFFERED, Matchmaker, Output, Passport},
     ticket::Id,
 };
 
@@ -39,6 +44,15 @@ pub struct Call {
     pub ticket: String,
     /// How many peers.
     pub want: u16,
+    /// Those who hold this, where it is not any who may hold what its page shows.
+    #[serde(default)]
+    pub content: Option<ContentId>,
+    /// So many are on its page at its server.
+    #[serde(default)]
+    pub at_home: usize,
+    /// Whom it does not want to meet.
+    #[serde(default)]
+    pub bans: Vec<String>,
 }
 
 /// Where one of ours is a guest.
@@ -63,6 +77,10 @@ pub struct Abroad {
     homes: HashMap<Conn, (ServerId, u64)>,
     hosts: HashMap<Conn, Vec<Host>>,
     seeking: HashMap<Conn, Seeking>,
+    /// Who asked for holders, until when they may be named.
+    finding: HashMap<Conn, u64>,
+    /// Channels of ours to peers that they are linked to elsewhere.
+    channels: HashMap<Conn, BTreeSet<Id>>,
     still_at: u64,
     origins_at: u64,
 }
@@ -86,6 +104,8 @@ impl Abroad {
             homes: HashMap::new(),
             hosts: HashMap::new(),
             seeking: HashMap::new(),
+            finding: HashMap::new(),
+            channels: HashMap::new(),
             still_at: 0,
             origins_at: 0,
         }
@@ -118,7 +138,7 @@ impl Abroad {
             return;
         };
         let is_news = match message {
-            ToClient::Offered { peers } => !peers.is_empty(),
+            ToClient::Offered { peers } | ToClient::Holders { peers, .. } => !peers.is_empty(),
             ToClient::Gone { .. } | ToClient::Signal { .. } | ToClient::Refused { .. } => true,
             _ => false,
         };
@@ -176,25 +196,30 @@ impl Abroad {
     /// One of ours went away.
     pub fn left(&mut self, conn: Conn) {
         self.seeking.remove(&conn);
+        self.finding.remove(&conn);
+        self.channels.remove(&conn);
         for host in self.hosts.remove(&conn).into_iter().flatten() {
             self.tell(host.server, Kind::Left, conn.0, &[], &[]);
         }
     }
 
-    /// One of ours asked for peers, and found so many here. Who came back with a ticket may have
-    /// left friends elsewhere.
+    /// One of ours asked for peers or holders, and found so many here, or says something about a peer.
+    /// Who came back with a ticket may have left friends elsewhere.
     pub fn asked(
         &mut self,
         conn: Conn,
         message: &ToServer,
-        matchmaker: &Matchmaker,
+        matchmaker: &mut Matchmaker,
         found: usize,
         now: u64,
     ) {
         let (want, came_back) = match message {
             ToServer::Join { want, ticket, .. } => (*want, ticket.is_some()),
             ToServer::More { want } => (*want, false),
-            _ => return,
+            ToServer::Find { id, want } => {
+                return self.find(conn, *id, *want, matchmaker, found, now);
+            }
+            _ => return self.reported(conn, message, matchmaker),
         };
         let Some(passport) = matchmaker.passport(conn, now) else {
             return;
@@ -224,12 +249,7 @@ impl Abroad {
             self.seeking.remove(&conn);
             return;
         };
-        let call = Call {
-            origin: passport.origin.to_string(),
-            page: passport.page.to_string(),
-            ticket: passport.ticket,
-            want: seeking.want,
-        };
+        let want = seeking.want;
         match AGAIN.get(seeking.tries) {
             Some(pause) => seeking.at = now + pause,
             None => {
@@ -239,6 +259,19 @@ impl Abroad {
         if let Some(seeking) = self.seeking.get_mut(&conn) {
             seeking.tries += 1;
         }
+        self.call_out(conn, passport, want, None);
+    }
+
+    fn call_out(&self, conn: Conn, passport: Passport, want: u16, content: Option<ContentId>) {
+        let call = Call {
+            origin: passport.origin.to_string(),
+            page: passport.page.to_string(),
+            ticket: passport.ticket,
+            want,
+            content,
+            at_home: passport.at_home,
+            bans: passport.bans,
+        };
         let letter = Letter {
             kind: Kind::Call,
             from: self.me,
@@ -279,7 +312,8 @@ impl Abroad {
             }
             Kind::Say => match guest {
                 Some(guest) => {
-                    if let Ok(message @ ToServer::Signal { .. }) = decode(body)
+                    if let Ok(message) = decode(body)
+                        && may_say(&message)
                         && matchmaker.heard(guest, now, out)
                     {
                         matchmaker.receive(guest, message, now, rng, out);
@@ -331,10 +365,16 @@ impl Abroad {
         if !matchmaker.knows_origin(&call.origin) || self.homes.len() >= MOST_GUESTS {
             return;
         }
+        let want = call.want;
+        let (ask, at_once) = match call.content {
+            Some(id) => (ToServer::Find { id, want }, 0),
+            None => (ToServer::More { want }, want),
+        };
         if let Some(guest) = self.guests.get(&(home, conn)).copied() {
             if matchmaker.heard(guest, now, out) {
-                let more = ToServer::More { want: call.want };
-                matchmaker.receive(guest, more, now, rng, out);
+                let page = call.page;
+                matchmaker.receive(guest, ToServer::Page { page }, now, rng, out);
+                matchmaker.receive(guest, ask, now, rng, out);
             }
             return;
         }
@@ -343,7 +383,16 @@ impl Abroad {
         self.guests.insert((home, conn), guest);
         self.homes.insert(guest, (home, conn));
         matchmaker.open(guest, &call.origin, now);
-        matchmaker.welcome_guest(guest, &call.page, call.want, call.ticket, now, rng, out);
+        let bans = call.bans.iter().filter_map(|id| id.parse().ok());
+        let is = Guest {
+            at_home: call.at_home,
+            bans: bans.collect(),
+        };
+        let (page, ticket) = (&call.page, call.ticket);
+        matchmaker.welcome_guest(guest, is, page, at_once, ticket, now, rng, out);
+        if call.content.is_some() {
+            matchmaker.receive(guest, ask, now, rng, out);
+        }
         // Whom it was offered nobody has no business here.
         if matchmaker.links(guest) == 0 {
             self.forget_guest(guest);
@@ -378,43 +427,8 @@ impl Abroad {
             return;
         }
         match (decode(body), known) {
-            (Ok(ToClient::Offered { mut peers }), known) => {
-                let ids: Vec<Id> = peers.iter().filter_map(|peer| peer.parse().ok()).collect();
-                match known {
-                    Some(partners) => {
-                        for id in ids {
-                            if !partners.contains(&id) {
-                                partners.push(id);
-                            }
-                        }
-                    }
-                    None => {
-                        if peers.is_empty() || !self.seeking.contains_key(&conn) {
-                            return self.tell(host, Kind::Left, conn.0, &[], &[]);
-                        }
-                        let hosts = self.hosts.entry(conn).or_default();
-                        hosts.push(Host {
-                            server: host,
-                            partners: ids,
-                        });
-                    }
-                }
-                if let Some(seeking) = self.seeking.get_mut(&conn) {
-                    seeking.want = seeking.want.saturating_sub(peers.len() as u16);
-                    if seeking.want == 0 {
-                        self.seeking.remove(&conn);
-                    }
-                }
-                // Two who look for each other at the same time: one of them is to dial.
-                peers.retain(|peer| {
-                    let friend = peer
-                        .parse()
-                        .map(|other| (other, matchmaker.friend_of(conn, other)));
-                    friend.is_ok_and(|(other, me)| me.is_none_or(|me| me < other))
-                });
-                if !peers.is_empty() {
-                    deliver.push(Deliver::Message(conn, ToClient::Offered { peers }));
-                }
+            (Ok(message @ (ToClient::Offered { .. } | ToClient::Holders { .. })), _) => {
+                self.met(host, conn, message, matchmaker, deliver);
             }
             (Ok(message @ ToClient::Refused { .. }), Some(_)) => {
                 deliver.push(Deliver::Message(conn, message));
@@ -462,6 +476,7 @@ impl Abroad {
             tracing::warn!("cluster: server {server:016x} is lost");
             self.lose(server, matchmaker, now, out, deliver);
         }
+        self.finding.retain(|_, until| *until > now);
         let due: Vec<Conn> = self
             .seeking
             .iter()

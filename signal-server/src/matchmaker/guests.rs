@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-use super::{Conn, Joining, Matchmaker, Output};
+use super::{Conn, Joining, MOST_BANS, Matchmaker, Output, Peer};
 use crate::ticket::Id;
 
 /// Who a peer is, for another server.
@@ -16,8 +16,37 @@ pub struct Passport {
     pub page: Arc<str>,
     /// Fresh.
     pub ticket: String,
-    /// Others on its page, at this server.
+    /// Others on its page, at this server or guests of it.
     pub companions: usize,
+    /// All on its page, at this server.
+    pub at_home: usize,
+    /// Whom it does not want to meet.
+    pub bans: Vec<String>,
+}
+
+/// What the home of a guest says of it.
+#[derive(Debug, Default)]
+pub struct Guest {
+    /// How many are on its page there, with it.
+    pub at_home: usize,
+    /// Whom it does not want to meet.
+    pub bans: Vec<Id>,
+}
+
+impl Peer {
+    /// Whether it is a peer of another server.
+    pub(super) fn is_guest(&self) -> bool {
+        self.room == 0
+    }
+
+    pub(super) fn ban_all(&mut self, bans: Vec<Id>) {
+        let known = self.bans.len();
+        let new = bans.into_iter().filter(|id| !self.bans.contains(id));
+        let new: Vec<Id> = new.take(MOST_BANS).collect();
+        self.bans
+            .drain(..(known + new.len()).saturating_sub(MOST_BANS).min(known));
+        self.bans.extend(new);
+    }
 }
 
 impl Matchmaker {
@@ -26,6 +55,7 @@ impl Matchmaker {
     pub fn welcome_guest(
         &mut self,
         conn: Conn,
+        guest: Guest,
         page: &str,
         want: u16,
         ticket: String,
@@ -34,6 +64,7 @@ impl Matchmaker {
         out: &mut Vec<Output>,
     ) {
         let joining = Joining {
+            guest: Some(guest),
             conn,
             page,
             want,
@@ -49,13 +80,33 @@ impl Matchmaker {
         let id = self.connections.get(&conn)?.peer?;
         let peer = self.peers.get(&id)?;
         let (page, _) = peer.pages.front()?;
-        let (_, here) = self.sites.get(&peer.origin)?.pages.get(page)?;
+        let here = self.sites.get(&peer.origin)?.pages.get(page)?;
         Some(Passport {
             origin: peer.origin.clone(),
             page: page.clone(),
             ticket: self.tickets.issue(id, &peer.origin, self.date(now)),
-            companions: here.saturating_sub(1),
+            companions: here.count.saturating_sub(1),
+            at_home: here.count - here.guests,
+            bans: peer.bans.iter().map(Id::to_string).collect(),
         })
+    }
+
+    /// Notes how many channels the peer on this connection has to those it is linked to elsewhere.
+    pub fn set_elsewhere(&mut self, conn: Conn, channels: usize) {
+        let Some(id) = self.connections.get(&conn).and_then(|c| c.peer) else {
+            return;
+        };
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.elsewhere = channels as u16;
+        }
+        self.reseat(id);
+    }
+
+    /// Whether the peer on this connection does not want to meet that other one.
+    pub fn has_banned(&self, conn: Conn, other: Id) -> bool {
+        let peer = self.connections.get(&conn).and_then(|c| c.peer);
+        let peer = peer.and_then(|id| self.peers.get(&id));
+        peer.is_some_and(|peer| peer.bans.contains(&other))
     }
 
     /// The connection of a peer.

@@ -30,7 +30,11 @@ use fugitive_signal::{
 };
 use rand::{Rng, RngExt};
 
-pub use self::{coordinates::Coordinate, guests::Passport, place::Place};
+pub use self::{
+    coordinates::Coordinate,
+    guests::{Guest, Passport},
+    place::Place,
+};
 use self::{
     directory::Directory,
     index::{Index, Page},
@@ -161,8 +165,12 @@ struct Peer {
     links: BTreeMap<Id, Link>,
     /// Links that are open or may become so.
     busy: u16,
-    /// Of how many at most.
+    /// Channels to peers that are linked to it at other servers.
+    elsewhere: u16,
+    /// Of how many at most; none for a guest.
     room: u16,
+    /// A guest's home has so many on its page.
+    at_home: usize,
     place: Place,
     coordinate: Coordinate,
     bans: VecDeque<Id>,
@@ -173,33 +181,48 @@ struct Peer {
 #[derive(Default)]
 struct Site {
     peers: usize,
-    /// Each with its number and how many are found on it.
-    pages: HashMap<Arc<str>, (Page, usize)>,
+    pages: HashMap<Arc<str>, Crowd>,
     last_page: Page,
     index: Index,
 }
 
+/// Those who are found on a page.
+struct Crowd {
+    page: Page,
+    count: usize,
+    /// How many of them are at other servers.
+    guests: usize,
+}
+
 impl Site {
     /// One more is found on this page.
-    fn enter(&mut self, page: &str) -> (Arc<str>, Page) {
+    fn enter(&mut self, page: &str, is_guest: bool) -> (Arc<str>, Page) {
+        let guests = usize::from(is_guest);
         if let Some((name, _)) = self.pages.get_key_value(page) {
             let name = name.clone();
-            if let Some((number, count)) = self.pages.get_mut(&name) {
-                *count += 1;
-                return (name, *number);
+            if let Some(crowd) = self.pages.get_mut(&name) {
+                crowd.count += 1;
+                crowd.guests += guests;
+                return (name, crowd.page);
             }
         }
         self.last_page = self.last_page.wrapping_add(1).max(1);
         let name: Arc<str> = page.into();
-        self.pages.insert(name.clone(), (self.last_page, 1));
+        let crowd = Crowd {
+            page: self.last_page,
+            count: 1,
+            guests,
+        };
+        self.pages.insert(name.clone(), crowd);
         (name, self.last_page)
     }
 
     /// One less.
-    fn exit(&mut self, page: &str) {
-        if let Some((_, count)) = self.pages.get_mut(page) {
-            *count -= 1;
-            if *count == 0 {
+    fn exit(&mut self, page: &str, is_guest: bool) {
+        if let Some(crowd) = self.pages.get_mut(page) {
+            crowd.count -= 1;
+            crowd.guests -= usize::from(is_guest);
+            if crowd.count == 0 {
                 self.pages.remove(page);
             }
         }
@@ -365,6 +388,7 @@ impl Matchmaker {
                     position,
                 } => {
                     let joining = Joining {
+                        guest: None,
                         conn,
                         page: &page,
                         want,
@@ -496,6 +520,7 @@ impl Matchmaker {
 
     fn join(&mut self, joining: Joining<'_>, now: u64, rng: &mut impl Rng, out: &mut Vec<Output>) {
         let Joining {
+            guest,
             conn,
             page,
             want,
@@ -546,11 +571,15 @@ impl Matchmaker {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.peer = Some(id);
         }
-        let former = former.unwrap_or_else(|| Peer::new(conn, &origin, place));
+        let mut former = former.unwrap_or_else(|| Peer::new(conn, &origin, place));
+        let Guest { at_home, bans } = guest.unwrap_or_default();
+        former.ban_all(bans);
         let peer = Peer {
             conn,
             origin: origin.clone(),
             room: room.min(MOST_LINKS as u16),
+            elsewhere: 0,
+            at_home,
             place,
             ..former
         };
@@ -575,9 +604,10 @@ impl Matchmaker {
         // Pages may have got new numbers while it was away.
         let before = std::mem::take(&mut peer.pages);
         let before = before.into_iter().filter(|(name, _)| &**name != page);
-        peer.pages.push_back(site.enter(page));
+        let is_guest = peer.is_guest();
+        peer.pages.push_back(site.enter(page, is_guest));
         for (name, _) in before.take(MOST_BEEN) {
-            peer.pages.push_back(site.enter(&name));
+            peer.pages.push_back(site.enter(&name, is_guest));
         }
         self.peers.insert(id, peer);
         self.seat(id);
@@ -601,11 +631,11 @@ impl Matchmaker {
                 peer.pages.rotate_right(1);
             }
             None => {
-                peer.pages.push_front(site.enter(page));
+                peer.pages.push_front(site.enter(page, peer.is_guest()));
                 if peer.pages.len() > 1 + MOST_BEEN
                     && let Some((name, _)) = peer.pages.pop_back()
                 {
-                    site.exit(&name);
+                    site.exit(&name, peer.is_guest());
                 }
             }
         }
@@ -623,7 +653,7 @@ impl Matchmaker {
         for page in pages.iter().take(MOST_BEEN) {
             let is_new = peer.pages.iter().all(|(name, _)| **name != **page);
             if is_new && page.len() <= LONGEST_PAGE && peer.pages.len() <= MOST_BEEN {
-                peer.pages.push_back(site.enter(page));
+                peer.pages.push_back(site.enter(page, peer.is_guest()));
             }
         }
         self.seat(id);
@@ -654,7 +684,7 @@ impl Matchmaker {
             site.index.take(id);
             site.peers -= 1;
             for (page, _) in &peer.pages {
-                site.exit(page);
+                site.exit(page, peer.is_guest());
             }
             if site.peers == 0 {
                 self.sites.remove(&peer.origin);
@@ -714,6 +744,7 @@ impl Matchmaker {
 }
 
 struct Joining<'a> {
+    guest: Option<Guest>,
     conn: Conn,
     page: &'a str,
     want: u16,
@@ -730,7 +761,9 @@ impl Peer {
             pages: VecDeque::new(),
             links: BTreeMap::new(),
             busy: 0,
+            elsewhere: 0,
             room: ROOM,
+            at_home: 0,
             place,
             coordinate: Coordinate::default(),
             bans: VecDeque::new(),

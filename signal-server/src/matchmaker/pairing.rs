@@ -85,8 +85,13 @@ impl Peer {
         self.pages.front().map_or(0, |(_, page)| *page)
     }
 
+    /// Channels that are open or may become so, wherever the other is.
+    fn taken(&self) -> u16 {
+        self.busy.saturating_add(self.elsewhere)
+    }
+
     fn has_room(&self) -> bool {
-        self.busy < self.room && self.links.len() < MOST_LINKS
+        self.taken() < self.room && self.links.len() < MOST_LINKS
     }
 }
 
@@ -112,7 +117,7 @@ impl Matchmaker {
     }
 
     /// After a link changed: most often the peer sits where it sat.
-    fn reseat(&mut self, id: Id) {
+    pub(super) fn reseat(&mut self, id: Id) {
         let Some(peer) = self.peers.get(&id) else {
             return;
         };
@@ -137,14 +142,14 @@ impl Matchmaker {
         let Some(peer) = self.peers.get(&id) else {
             return Vec::new();
         };
-        if !self.has_company(peer) {
+        if !self.has_company(peer, peer) {
             return Vec::new();
         }
         let page = peer.page();
         let welcome = |other: &Id| {
             let found = self.peers.get(other)?;
             let same = found.origin == peer.origin && is_welcome(id, peer, *other, found, now);
-            (same && self.has_company(found)).then_some(found)
+            (same && self.has_company(found, peer)).then_some(found)
         };
         let here = |other: &Id| welcome(other).is_some_and(|found| found.was_on(page));
         let idle = peer
@@ -187,15 +192,22 @@ impl Matchmaker {
         chosen
     }
 
-    /// Whether there are so many on the peer's page that it is one of several.
-    pub(super) fn has_company(&self, peer: &Peer) -> bool {
+    /// Whether there are so many on the peer's page that it is one of several. Who asks may be a guest,
+    /// and know how many there are at its home.
+    fn has_company(&self, peer: &Peer, asks: &Peer) -> bool {
         if self.rules.threshold == 0 {
             return true;
         }
         let site = self.sites.get(&peer.origin);
         let page = peer.pages.front().map(|(name, _)| name);
-        let count = site.zip(page).and_then(|(site, page)| site.pages.get(page));
-        count.is_some_and(|(_, count)| *count >= self.rules.threshold)
+        let crowd = site.zip(page).and_then(|(site, page)| site.pages.get(page));
+        crowd.is_some_and(|crowd| {
+            let is_same = asks.page() == peer.page();
+            let at_home = if is_same { asks.at_home } else { 0 };
+            // Guests of the same home are among those.
+            let count = crowd.count.max(crowd.count - crowd.guests + at_home);
+            count >= self.rules.threshold
+        })
     }
 
     /// Strangers with room on a page (0: on the site), the best first.
@@ -224,7 +236,7 @@ impl Matchmaker {
                     && !but.contains(&other)
                     && !into.iter().any(|(_, seen)| *seen == other)
                     && is_welcome(id, peer, other, found, now)
-                    && self.has_company(found);
+                    && self.has_company(found, peer);
                 if is_new {
                     into.push((self.cost(peer, found), other));
                 }
@@ -256,7 +268,7 @@ impl Matchmaker {
             (&peer.place, &peer.coordinate),
             (&other.place, &other.coordinate),
         );
-        near + BUSY * f32::from(other.busy) / f32::from(other.room)
+        near + BUSY * f32::from(other.taken()) / f32::from(other.room)
     }
 
     fn link(&mut self, from: Id, to: Id, now: u64) {
@@ -413,8 +425,8 @@ impl Matchmaker {
             if let Some(holder) = self.peers.get(&other)
                 && other != id
                 && is_welcome(id, peer, other, holder, now)
-                && self.has_company(peer)
-                && self.has_company(holder)
+                && self.has_company(peer, peer)
+                && self.has_company(holder, peer)
             {
                 found.push((!holder.has_room(), self.cost(peer, holder), other));
             }

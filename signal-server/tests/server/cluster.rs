@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fugitive_server::{Server, Unable};
+use fugitive_server::{Config, Server, Unable};
 use fugitive_signal::{ToClient, ToServer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -29,7 +29,7 @@ fn free_port() -> u16 {
 }
 
 /// A NATS server; killed with this.
-struct Node {
+pub struct Node {
     child: Child,
     port: u16,
     routes: u16,
@@ -37,7 +37,7 @@ struct Node {
 }
 
 impl Node {
-    fn start(to: Option<u16>) -> Self {
+    pub fn start(to: Option<u16>) -> Self {
         Self::start_at(free_port(), free_port(), to)
     }
 
@@ -87,17 +87,23 @@ impl Drop for Node {
     }
 }
 
-async fn server(nodes: &[&Node]) -> Running {
+pub async fn server(nodes: &[&Node]) -> Running {
+    server_with(nodes, |_| {}).await
+}
+
+/// With a configuration that the test may change.
+pub async fn server_with(nodes: &[&Node], change: impl FnOnce(&mut Config)) -> Running {
     let urls = nodes.iter().map(|node| node.url()).collect();
     Running::with(&[], |config| {
         config.cluster = urls;
         config.access.ticket_secret = Some("shared".into());
+        change(config);
     })
     .await
 }
 
 /// What a client is told next that is not an empty offer.
-async fn news(client: &mut Client) -> Option<ToClient> {
+pub async fn news(client: &mut Client) -> Option<ToClient> {
     let news = async {
         loop {
             match client.next().await {
@@ -110,7 +116,7 @@ async fn news(client: &mut Client) -> Option<ToClient> {
     timeout(PATIENCE, news).await.expect("some news")
 }
 
-fn is_offer_of(news: &Option<ToClient>, peer: &str) -> bool {
+pub fn is_offer_of(news: &Option<ToClient>, peer: &str) -> bool {
     matches!(news, Some(ToClient::Offered { peers }) if *peers == [peer])
 }
 
@@ -380,10 +386,10 @@ async fn halves_that_are_cut_off_work_alone_and_become_one_again() {
 async fn cluster_without_a_secret_of_tickets_does_not_start() {
     let site = tempfile::tempdir().unwrap();
     put(site.path(), "index.html", b"top");
-    let config = fugitive_server::Config {
+    let config = Config {
         site: site.path().into(),
         cluster: vec!["nats://127.0.0.1:1".into()],
-        ..fugitive_server::Config::default()
+        ..Config::default()
     };
     assert!(matches!(Server::open(config), Err(Unable::NoSecret)));
 }

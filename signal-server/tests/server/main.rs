@@ -12,6 +12,7 @@ mod binary;
 mod client;
 mod client_files;
 mod cluster;
+mod cluster_wide;
 mod endings;
 mod faults;
 mod ice;

@@ -153,14 +153,14 @@ impl World {
             .receive(conn, message_, self.now, &mut self.rng, &mut out);
         let found = out.iter().filter_map(|output| match output {
             Output::Send {
-                message: ToClient::Offered { peers },
+                message: ToClient::Offered { peers } | ToClient::Holders { peers, .. },
                 ..
             } => Some(peers.len()),
             _ => None,
         });
         let found = found.sum();
         at.abroad
-            .asked(conn, message, &at.matchmaker, found, self.now);
+            .asked(conn, message, &mut at.matchmaker, found, self.now);
         at.obey(out, Vec::new());
         self.settle();
     }

@@ -1,0 +1,167 @@
+//! What holds for a cluster as it does for one server: room, bans, the directory, the threshold.
+
+use std::time::Duration;
+
+use fugitive_core::content::ContentId;
+use fugitive_signal::{ToClient, ToServer};
+use tokio::time::timeout;
+
+use crate::{
+    client::{Client, connect, join, joining},
+    cluster::{Node, is_offer_of, news, say_until_heard, server, server_with},
+    running::{Running, until},
+};
+
+/// Waits until the server has done with what was said so far.
+async fn settled(client: &mut Client) {
+    client.say(&ToServer::More { want: 0 }).await;
+    while !matches!(client.hear().await.unwrap(), ToClient::Offered { peers } if peers.is_empty()) {
+    }
+}
+
+/// Joins with room for one connection.
+async fn small(server: &Running, want: u16) -> Client {
+    let mut client = connect(server, Some("https://site")).await.unwrap();
+    let mut message = joining("/", want, None);
+    if let ToServer::Join { room, .. } = &mut message {
+        *room = Some(1);
+    }
+    client.say(&message).await;
+    match client.hear().await {
+        Some(ToClient::Welcome { id, .. }) => client.id = id,
+        other => panic!("{other:?}"),
+    }
+    client.hear().await;
+    client
+}
+
+async fn is_offered(server: &Running, peer: &str) -> bool {
+    let mut asks = join(server, "/", 4, None).await;
+    let is_offered = asks.offered.iter().any(|offered| offered == peer);
+    asks.say(&ToServer::Leave {}).await;
+    asks.refused().await;
+    is_offered
+}
+
+/// Asks until the one is offered, and never the other.
+async fn is_offered_but(asks: &mut Client, wanted: &str, never: &str) {
+    loop {
+        asks.say(&ToServer::More { want: 4 }).await;
+        match timeout(Duration::from_secs(1), news(asks)).await {
+            Ok(Some(ToClient::Offered { peers })) => {
+                assert!(!peers.iter().any(|peer| peer == never));
+                if peers.iter().any(|peer| peer == wanted) {
+                    return;
+                }
+            }
+            Ok(Some(ToClient::Gone { .. })) | Err(_) => {}
+            Ok(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn channel_between_servers_takes_room_at_both_until_it_is_down() {
+    let node = Node::start(None);
+    let (here, there) = (server(&[&node]).await, server(&[&node]).await);
+    let mut called = small(&here, 0).await;
+    let mut caller = small(&there, 1).await;
+    let offer = news(&mut caller).await;
+    assert!(is_offer_of(&offer, &called.id), "{offer:?}");
+    assert!(is_offered(&there, &caller.id).await);
+    caller
+        .say(&ToServer::Up {
+            peer: called.id.clone(),
+        })
+        .await;
+    settled(&mut caller).await;
+    assert!(!is_offered(&there, &caller.id).await);
+    assert!(!is_offered(&here, &called.id).await);
+    caller
+        .say(&ToServer::Down {
+            peer: called.id.clone(),
+        })
+        .await;
+    settled(&mut caller).await;
+    assert!(is_offered(&there, &caller.id).await);
+    // Sooner than what never opened is given up.
+    until("the other server knows", || async {
+        is_offered(&here, &called.id).await
+    })
+    .await;
+    settled(&mut called).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_was_banned_is_not_met_at_another_server() {
+    let node = Node::start(None);
+    let (here, there) = (server(&[&node]).await, server(&[&node]).await);
+    let banned = join(&here, "/", 0, None).await;
+    let mut asks = join(&there, "/", 4, None).await;
+    let offer = news(&mut asks).await;
+    assert!(is_offer_of(&offer, &banned.id), "{offer:?}");
+    asks.say(&ToServer::Ban {
+        peer: banned.id.clone(),
+    })
+    .await;
+    settled(&mut asks).await;
+    let other = join(&here, "/", 0, None).await;
+    is_offered_but(&mut asks, &other.id, &banned.id).await;
+    // Nor where it is a guest for the first time.
+    let third = server(&[&node]).await;
+    let moved = join(&third, "/", 0, Some(banned.ticket.clone())).await;
+    assert_eq!(moved.id, banned.id);
+    let other = join(&third, "/", 0, None).await;
+    is_offered_but(&mut asks, &other.id, &banned.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_holder_is_found_at_another_server_on_another_page() {
+    let node = Node::start(None);
+    let (here, there) = (server(&[&node]).await, server(&[&node]).await);
+    let film = ContentId::of(b"film");
+    let mut holder = join(&here, "/film", 0, None).await;
+    holder.say(&ToServer::Hold { ids: vec![film] }).await;
+    settled(&mut holder).await;
+    let mut asks = join(&there, "/", 0, None).await;
+    let peers = 'found: loop {
+        asks.say(&ToServer::Find { id: film, want: 4 }).await;
+        // Nobody here; then whoever is there.
+        loop {
+            match timeout(Duration::from_secs(1), asks.hear()).await {
+                Ok(Some(ToClient::Holders { id, peers })) if id == film && !peers.is_empty() => {
+                    break 'found peers;
+                }
+                Ok(Some(ToClient::Holders { .. })) => {}
+                Ok(other) => panic!("{other:?}"),
+                // The servers did not know each other yet.
+                Err(_) => break,
+            }
+        }
+    };
+    assert_eq!(peers, [holder.id.clone()]);
+    say_until_heard(&mut asks, &mut holder).await;
+    say_until_heard(&mut holder, &mut asks).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn visitors_of_two_servers_together_are_as_many_as_the_threshold_asks_for() {
+    let node = Node::start(None);
+    let few = |config: &mut fugitive_server::Config| config.threshold = 4;
+    let here = server_with(&[&node], few).await;
+    let there = server_with(&[&node], few).await;
+    let first = join(&here, "/", 0, None).await;
+    let second = join(&here, "/", 0, None).await;
+    let mut third = join(&there, "/", 4, None).await;
+    assert!(third.silent().await);
+    let mut fourth = join(&there, "/", 4, None).await;
+    match news(&mut fourth).await {
+        Some(ToClient::Offered { peers }) => {
+            assert!(
+                peers.contains(&first.id) && peers.contains(&second.id),
+                "{peers:?}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
