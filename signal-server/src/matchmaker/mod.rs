@@ -16,6 +16,7 @@ mod guests;
 mod index;
 mod pairing;
 mod place;
+mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ use self::{
     directory::Directory,
     index::{Index, Page},
     pairing::{Link, State},
+    silence::Silence,
 };
 use crate::ticket::{Id, Tickets};
 
@@ -249,6 +251,9 @@ pub struct Matchmaker {
     peers: HashMap<Id, Peer>,
     sites: HashMap<Arc<str>, Site>,
     formers: HashMap<Id, Former>,
+    /// Until when they are remembered, the oldest first; those who came back stand here for nothing.
+    forgotten: VecDeque<(u64, Id)>,
+    silence: Silence,
     directory: Directory,
     /// Links that wait for their channel, the oldest first.
     pending: VecDeque<(u64, Id, Id)>,
@@ -266,6 +271,8 @@ impl Matchmaker {
             peers: HashMap::new(),
             sites: HashMap::new(),
             formers: HashMap::new(),
+            forgotten: VecDeque::new(),
+            silence: Silence::default(),
             directory: Directory::default(),
             pending: VecDeque::new(),
             channels: 0,
@@ -275,6 +282,7 @@ impl Matchmaker {
     /// Goes by other rules from now on.
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
+        self.silence = self.connections.keys().copied().collect();
     }
 
     /// Says how far the wall clock, by which tickets are issued, is ahead of `now`.
@@ -330,6 +338,8 @@ impl Matchmaker {
             peer: None,
         };
         self.connections.insert(conn, connection);
+        let first = UNJOINED.min(silence::quiet(self.rules.silence));
+        self.silence.look_at(conn, now + first);
     }
 
     /// Where a connection comes from, to be said before it joins.
@@ -464,38 +474,6 @@ impl Matchmaker {
     pub fn closed(&mut self, conn: Conn, now: u64, out: &mut Vec<Output>) {
         if let Some(id) = self.connections.remove(&conn).and_then(|c| c.peer) {
             self.leave(id, now, out);
-        }
-    }
-
-    /// Asks those who have been silent, closes those who have been so for too long, and gives up
-    /// waiting for channels. Call it every second or so.
-    pub fn tick(&mut self, now: u64, out: &mut Vec<Output>) {
-        let mut late: Vec<(Conn, &'static str)> = Vec::new();
-        let mut quiet = Vec::new();
-        for (conn, connection) in &mut self.connections {
-            let silent = now.saturating_sub(connection.heard);
-            match connection.peer {
-                Some(_) if silent >= self.rules.silence => {
-                    late.push((*conn, "nothing heard for too long"));
-                }
-                None if silent >= UNJOINED => late.push((*conn, "no join")),
-                Some(_) if silent >= QUIET.min(self.rules.silence / 2) && !connection.asked => {
-                    connection.asked = true;
-                    quiet.push(*conn);
-                }
-                _ => {}
-            }
-        }
-        quiet.sort_unstable();
-        out.extend(quiet.into_iter().map(|to| Output::Ping { to }));
-        late.sort_unstable();
-        for (conn, why) in late {
-            self.close(conn, why, now, out);
-        }
-        self.formers.retain(|_, former| former.until > now);
-        self.give_up(now);
-        for (id, content) in self.directory.expire(now) {
-            self.forget_held(id, content);
         }
     }
 
@@ -715,6 +693,7 @@ impl Matchmaker {
                 coordinate: peer.coordinate,
                 until: now + REMEMBERED,
             };
+            self.forgotten.push_back((former.until, id));
             self.formers.insert(id, former);
         }
     }
