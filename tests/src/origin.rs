@@ -97,32 +97,30 @@ impl Origin {
     /// Serves a site whose requests wait for peers, as the policy allows, though an origin on the same
     /// machine is always the nearest: what is asked of peers must not hang on which is faster today.
     pub async fn start(site: &Site) -> Result<Self> {
-        Self::with_policy(site, true, Vec::new()).await
+        Self::with(site, |config| config.spare_origin = true).await
     }
 
     /// Serves a site with the default policy, by which no request waits for a peer that is expected to
     /// be later than the origin.
     pub async fn unspared(site: &Site) -> Result<Self> {
-        Self::with_policy(site, false, Vec::new()).await
+        Self::with(site, |_| {}).await
     }
 
     /// Serves a site and lists, as `URL=FOLDER`, what other hosts serve of it.
     pub async fn listing(site: &Site, also_listed: Vec<String>) -> Result<Self> {
-        Self::with_policy(site, true, also_listed).await
+        Self::with(site, |config| {
+            config.spare_origin = true;
+            config.also_listed = also_listed;
+        })
+        .await
     }
 
-    async fn with_policy(
-        site: &Site,
-        spare_origin: bool,
-        also_listed: Vec<String>,
-    ) -> Result<Self> {
+    /// Serves a site by a configuration that a test may change.
+    pub async fn with(site: &Site, change: impl FnOnce(&mut Config)) -> Result<Self> {
         let folder = TempDir::new()?;
         let log = log(&folder);
-        let config = Config {
-            spare_origin,
-            also_listed,
-            ..config(site, &log)?
-        };
+        let mut config = config(site, &log)?;
+        change(&mut config);
         let (inner, stop) = serve(config).await?;
         let proxy = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", proxy.local_addr()?);

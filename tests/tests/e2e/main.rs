@@ -6,6 +6,7 @@ mod browsers;
 mod cache;
 mod cold;
 mod consent;
+mod directory;
 mod docs;
 mod durability;
 mod elsewhere;
