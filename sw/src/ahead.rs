@@ -20,7 +20,7 @@ use crate::{
     catalogue::Listed,
     link::{Peers, Piece},
     log, origin,
-    worker::State,
+    state::State,
     writer,
 };
 

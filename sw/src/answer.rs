@@ -25,9 +25,9 @@ use crate::{
     race::{self, Won},
     relay::{from_origin, relay},
     response::{init, unsatisfiable},
+    state::State,
     tally::Source,
     validate,
-    worker::State,
     writer::Writer,
 };
 

@@ -14,8 +14,8 @@ use crate::{
     answer::{copy_of, keep_manifest},
     asking::Asking,
     catalogue::{Catalogue, Listed},
+    state::State,
     tally::Source,
-    worker::State,
 };
 
 /// What can be said of a copy now, but for its bytes' sum.

@@ -28,8 +28,8 @@ use crate::{
     log,
     origin::{self, Body, Fetching},
     race::{Won, hedge, race, spared},
+    state::State,
     tally::{Served, Source},
-    worker::State,
     writer::Writer,
 };
 

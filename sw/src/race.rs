@@ -20,7 +20,7 @@ use crate::{
     link::{Peers, Piece, Want},
     log,
     origin::{self, Fetching},
-    worker::State,
+    state::State,
 };
 
 /// The most that the origin is asked for in place of peers who are late, in bytes: they are asked

@@ -17,8 +17,8 @@ use crate::{
     flow::{Flow, Stream},
     origin::{self, Body, Fetching},
     response::{kept_headers, own_headers},
+    state::State,
     tally::Source,
-    worker::State,
     writer::Writer,
 };
 

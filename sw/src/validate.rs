@@ -18,7 +18,7 @@ use crate::{
     origin::{self, Body, Fetching},
     relay::{may_keep, relay},
     response::kept_headers,
-    worker::State,
+    state::State,
     writer,
 };
 

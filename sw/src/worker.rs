@@ -1,171 +1,33 @@
-//! The worker as the listeners see it: it hears of requests and messages, and knows the pages.
+//! The worker as the listeners see it: it hears of requests and of messages.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::{BTreeSet, HashMap},
-    pin::pin,
-    rc::Rc,
-};
+use std::{cell::RefCell, pin::pin, rc::Rc};
 
-use fugitive_core::{
-    content::ContentId,
-    hedge::{LARGE, Pace},
-    manners,
-    port::ToBridge,
-};
-use fugitive_store::{Resource, Store, StoreError, Stored};
+use fugitive_core::port::ToBridge;
 use futures_channel::oneshot;
-use futures_util::future::{Either, join, join3, select};
+use futures_util::future::{Either, select};
 use gloo::events::EventListener;
-use js_sys::{Array, Promise, Uint8Array};
+use js_sys::{Array, Promise};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::{JsCast, JsValue, prelude::*};
-use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
-use web_sys::{
-    Client, ExtendableMessageEvent, FetchEvent, MessageChannel, MessagePort, ReadableStream,
-};
+use wasm_bindgen_futures::future_to_promise;
+use web_sys::{ExtendableMessageEvent, FetchEvent, MessagePort};
 
-use crate::{
-    ahead, answer,
-    asking::Asking,
-    catalogue::Catalogue,
-    cold,
-    flow::Flow,
-    link::{Link, Peers, Told},
-    log,
-    memory::Memory,
-    origin,
-    tally::{Served, Source, Tally},
-};
+use crate::{ahead, answer, asking::Asking, cold, log, shell::Shell, state::State};
 
-/// What Chromium's images accept.
-const ACCEPT: &str = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
-const PACE: &str = "pace";
-const TALLY: &str = "tally";
-/// A database that could not be opened is not tried again for this long, in milliseconds.
-const STORE_AGAIN: f64 = 30_000.0;
-/// Pages remembered; more than a browser has open.
-const MAX_PAGES: usize = 256;
 /// Resources of a page that was reloaded past the worker.
 const MAX_RELOADED: usize = 512;
-/// What was learnt and counted is written down this long after the last change, in milliseconds.
-const SAVE_AFTER: u32 = 1_000;
-
-#[wasm_bindgen]
-extern "C" {
-    /// What the listener script does for us.
-    pub type Shell;
-    /// The origin that we serve.
-    #[wasm_bindgen(method, getter)]
-    fn origin(this: &Shell) -> String;
-    /// Where the manifest is.
-    #[wasm_bindgen(method, getter)]
-    fn manifest(this: &Shell) -> String;
-    /// Where the worker's own script is.
-    #[wasm_bindgen(method, getter)]
-    fn script(this: &Shell) -> String;
-    /// A flow as a body.
-    #[wasm_bindgen(method)]
-    fn body(this: &Shell, flow: Flow) -> ReadableStream;
-    /// The client id of the window that holds the swarm, or undefined.
-    #[wasm_bindgen(method)]
-    fn holder(this: &Shell) -> Promise;
-    /// A client by its id, or undefined.
-    #[wasm_bindgen(method)]
-    fn client(this: &Shell, id: &str) -> Promise;
-    /// `navigator.deviceMemory`, in GiB, where the browser tells it.
-    #[wasm_bindgen(method, getter)]
-    fn memory(this: &Shell) -> Option<f32>;
-    /// `navigator.hardwareConcurrency`.
-    #[wasm_bindgen(method, getter)]
-    fn cores(this: &Shell) -> Option<u32>;
-    /// Whether the page with this client id has us switched off.
-    #[wasm_bindgen(method, js_name = isOff)]
-    fn is_off(this: &Shell, id: &str) -> Promise;
-    /// Takes everything away: the site wants no worker any more.
-    #[wasm_bindgen(method)]
-    fn leave(this: &Shell) -> Promise;
-    /// The SHA-256 sum of bytes, in Base64.
-    #[wasm_bindgen(method)]
-    fn digest(this: &Shell, bytes: &Uint8Array) -> Promise;
-    /// A message to a page, if it is still there.
-    #[wasm_bindgen(method)]
-    fn say(this: &Shell, id: &str, message: &JsValue);
-}
 
 /// The worker.
 #[wasm_bindgen]
 pub struct Worker(Rc<State>);
-
-/// What one instance of the worker knows. It may end at any time; what must outlive it is in the
-/// store.
-pub struct State {
-    shell: Shell,
-    store: RefCell<Option<Store>>,
-    opening: RefCell<Option<Promise>>,
-    store_failed_at: Cell<f64>,
-    /// The manifest.
-    pub catalogue: Rc<Catalogue>,
-    /// The port.
-    pub link: Rc<Link>,
-    /// The hot tier.
-    pub memory: RefCell<Memory>,
-    /// What was learnt of this origin and its peers.
-    pub pace: RefCell<Pace>,
-    tally: RefCell<Tally>,
-    pages: RefCell<HashMap<String, Page>>,
-    /// What images of this browser accept: Chromium's, until one was seen.
-    pub accept: RefCell<String>,
-    /// When the first request began to wait for a bridge, since peers were last there.
-    waiting_since: Cell<Option<f64>>,
-    missed: Cell<bool>,
-    /// How often a page began to have things fetched ahead: only the last one goes on.
-    pub prefetches: Cell<u32>,
-    used: RefCell<Vec<ContentId>>,
-    /// Copies of which other word is to be written down.
-    colds: RefCell<Vec<Resource>>,
-    /// URLs that the origin is being asked about behind an answer.
-    pub validating: RefCell<BTreeSet<String>>,
-    save_pending: Cell<bool>,
-}
-
-#[derive(Clone, Copy)]
-struct Page {
-    off: bool,
-}
 
 #[wasm_bindgen]
 impl Worker {
     /// Starts at once to open the store and to load what is known.
     #[wasm_bindgen(constructor)]
     pub fn new(shell: Shell) -> Self {
-        let catalogue = Catalogue::new(shell.origin(), shell.manifest(), shell.script());
-        let state = Rc::new(State {
-            shell,
-            store: RefCell::default(),
-            opening: RefCell::default(),
-            store_failed_at: Cell::new(f64::NEG_INFINITY),
-            catalogue: Rc::new(catalogue),
-            link: Rc::new(Link::new()),
-            memory: RefCell::default(),
-            pace: RefCell::default(),
-            tally: RefCell::default(),
-            pages: RefCell::default(),
-            accept: RefCell::new(ACCEPT.to_owned()),
-            waiting_since: Cell::new(None),
-            missed: Cell::new(false),
-            prefetches: Cell::new(0),
-            used: RefCell::default(),
-            colds: RefCell::default(),
-            validating: RefCell::default(),
-            save_pending: Cell::new(false),
-        });
-        let begun = state.clone();
-        spawn_local(async move {
-            begun.store().await;
-        });
-        Self(state)
+        Self(State::begin(shell))
     }
 
     /// Resolves when the manifest is known, or known not to be had.
@@ -186,10 +48,7 @@ impl Worker {
 
     /// Lets go of the store, for good.
     pub fn close(&self) {
-        self.0.store_failed_at.set(f64::INFINITY);
-        if let Some(store) = self.0.store.take() {
-            store.close();
-        }
+        self.0.close();
     }
 
     /// Resolves with a response, or undefined where the network should answer.
@@ -233,445 +92,68 @@ impl Worker {
     pub fn heard(&self, event: ExtendableMessageEvent) -> Promise {
         let state = self.0.clone();
         future_to_promise(async move {
-            state.heard(&event).await;
+            hear(&state, &event).await;
             Ok(JsValue::UNDEFINED)
         })
     }
 }
 
-impl State {
-    /// The store, opened if it is not; nothing where there is none to be had.
-    pub async fn store(self: &Rc<Self>) -> Option<Store> {
-        if let Some(store) = &*self.store.borrow() {
-            return Some(store.clone());
-        }
-        if origin::clock() - self.store_failed_at.get() < STORE_AGAIN {
-            return None;
-        }
-        let opening = self
-            .opening
-            .borrow_mut()
-            .get_or_insert_with(|| {
-                let state = self.clone();
-                future_to_promise(async move {
-                    state.open().await;
-                    Ok(JsValue::UNDEFINED)
-                })
-            })
-            .clone();
-        let _ = JsFuture::from(opening).await;
-        self.store.borrow().clone()
-    }
-
-    async fn open(self: &Rc<Self>) {
-        match Store::open().await {
-            Ok(store) => {
-                // At once: a hit may be waiting for it.
-                let (pace, tally, ()) = join3(
-                    store.meta_get::<Pace>(PACE),
-                    store.meta_get::<Tally>(TALLY),
-                    self.catalogue.load(&store),
-                )
-                .await;
-                let limits = self.catalogue.policy().manners.bounded();
-                let (memory, cores) = (self.shell.memory(), self.shell.cores());
-                store.set_budget(manners::storage(memory, cores, &limits));
-                if let Ok(Some(pace)) = pace {
-                    self.pace.replace(pace);
-                }
-                if let Ok(Some(tally)) = tally {
-                    self.tally.replace(tally);
-                }
-                self.store.replace(Some(store));
-            }
-            Err(error) => {
-                self.store_failed_at.set(origin::clock());
-                log::warn(&["no store: ", &error.to_string()]);
+/// A message from a page.
+async fn hear(state: &Rc<State>, event: &ExtendableMessageEvent) {
+    let data = event.data();
+    let field = |name: &str| js_sys::Reflect::get(&data, &name.into()).unwrap_or_default();
+    let port = || event.ports().get(0).dyn_into::<MessagePort>().ok();
+    let sender = event
+        .source()
+        .and_then(|source| js_sys::Reflect::get(&source, &"id".into()).ok())
+        .and_then(|id| id.as_string())
+        .unwrap_or_default();
+    match field("fugitive").as_string().as_deref() {
+        Some("bridge") => {
+            if let Some(port) = port() {
+                let handed = field("handed").is_truthy();
+                state.link.take(port, &sender, handed, state.clone());
             }
         }
-        self.opening.replace(None);
-    }
-
-    /// The store said that something is wrong: if it is gone, it is opened again when next needed.
-    pub fn store_failed(&self, error: &StoreError) {
-        match error {
-            StoreError::Missing => return,
-            StoreError::Gone => {
-                self.store.replace(None);
-                self.memory.replace(Memory::default());
-            }
-            _ => {}
+        Some("closing") if state.link.is_with(Some(&sender)) => state.page_went_away(),
+        Some("adopt") => {
+            let urls: Array = field("urls").dyn_into().unwrap_or_default();
+            ahead::adopt(state, urls.iter().filter_map(|url| url.as_string())).await;
         }
-        log::warn(&["store: ", &error.to_string()]);
-    }
-
-    /// The bridge is told what can be served from now on, and what no longer.
-    pub fn stored(&self, id: ContentId, len: u64, stored: Stored) {
-        for id in stored.evicted {
-            self.link.say(&ToBridge::Dropped { id });
-        }
-        self.link.say(&ToBridge::Stored {
-            id,
-            len,
-            groups: stored.groups,
-        });
-    }
-
-    /// The origin's first byte came after this; the bridge is told what is now expected of it.
-    pub fn origin_answered(&self, ms: f64) {
-        self.pace.borrow_mut().origin_answered(ms);
-        self.tell_origin();
-    }
-
-    fn tell_origin(&self) {
-        let policy = self.catalogue.stated_policy();
-        if let Some(policy) = &policy {
-            self.link.policy(&policy.manners);
-        }
-        // What is to be spared is nobody's rival; whether it is, a manifest must have said.
-        if policy.is_none_or(|policy| policy.spare_origin) {
-            return;
-        }
-        if let Some((first_byte, rate)) = self.pace.borrow().expects() {
-            self.link.say(&ToBridge::Origin {
-                first_byte: first_byte as u32,
-                rate: rate as u64,
-            });
-        }
-    }
-
-    /// An answer was this much later than the network alone would have been, as far as can be said.
-    pub fn regret(&self, ms: f64) {
-        self.tally.borrow_mut().regret(ms);
-    }
-
-    /// How much longer a request waits for a bridge that is coming, in milliseconds.
-    pub fn patience_left(&self) -> f64 {
-        let now = origin::clock();
-        let since = self.waiting_since.get().unwrap_or(now);
-        self.waiting_since.set(Some(since));
-        let patience = self.pace.borrow().patience(&self.catalogue.policy());
-        let left = since + patience - now;
-        if left <= 0.0 && patience > 0.0 && !self.missed.replace(true) {
-            self.pace.borrow_mut().peers_did_not_come();
-        }
-        left
-    }
-
-    /// A deadline was missed: if the window that held the swarm is no longer the one that does, the
-    /// port is dead.
-    pub fn look_again(self: &Rc<Self>) {
-        let state = self.clone();
-        spawn_local(async move {
-            let holder = JsFuture::from(state.shell.holder()).await;
-            let holder = holder.ok().and_then(|holder| holder.as_string());
-            if !state.link.is_with(holder.as_deref()) {
-                state.link.lost("the page that held it is gone");
-            }
-        });
-    }
-
-    /// A copy still holds, with these headers.
-    pub fn renew(self: &Rc<Self>, resource: Resource) {
-        self.memory.borrow_mut().renew(&resource);
-        let state = self.clone();
-        spawn_local(async move {
-            if let Some(store) = state.store().await
-                && let Err(error) = store.put_resource(resource).await
-            {
-                state.store_failed(&error);
-            }
-        });
-    }
-
-    /// What is stored for a URL is not used again.
-    pub fn forget(self: &Rc<Self>, url: &str) {
-        self.memory.borrow_mut().forget(url);
-        let (state, url) = (self.clone(), url.to_owned());
-        spawn_local(async move {
-            if let Some(store) = state.store().await
-                && let Err(error) = store.remove_resource(&url).await
-            {
-                state.store_failed(&error);
-            }
-        });
-    }
-
-    /// The manifest lists what was stored before it did: from now on it may be served.
-    pub fn share(self: &Rc<Self>, mut resource: Resource, groups: Vec<(u32, u32)>) {
-        let state = self.clone();
-        spawn_local(async move {
-            resource.listed = true;
-            let (id, len) = (resource.id, resource.len);
-            let Some(store) = state.store().await else {
-                return;
-            };
-            match store.put_resource(resource).await {
-                Ok(_) => {
-                    let _ = store.set_shared(&id, true).await;
-                    state.link.say(&ToBridge::Stored { id, len, groups });
-                }
-                Err(error) => state.store_failed(&error),
-            }
-        });
-    }
-
-    /// The origin no longer shares a content.
-    pub fn unshare(self: &Rc<Self>, id: ContentId) {
-        self.link.say(&ToBridge::Dropped { id });
-        let state = self.clone();
-        spawn_local(async move {
-            if let Some(store) = state.store().await
-                && let Err(error) = store.set_shared(&id, false).await
-            {
-                state.store_failed(&error);
-            }
-        });
-    }
-
-    /// A content was used; written down with the next save.
-    pub fn used(&self, id: ContentId) {
-        self.used.borrow_mut().push(id);
-    }
-
-    /// Other word of a copy; written down with the next save.
-    pub fn cold_changed(self: &Rc<Self>, resource: Resource) {
-        self.colds.borrow_mut().push(resource);
-        self.save_soon();
-    }
-
-    /// The sum of bytes, in Base64, as a promise.
-    pub fn digest(&self, bytes: &Uint8Array) -> Promise {
-        self.shell.digest(bytes)
-    }
-
-    /// What this browser's images accept, if this is one.
-    pub fn saw_accept(&self, asking: &Asking) {
-        let accept = asking.header("accept");
-        if let Some(accept) = accept.filter(|accept| accept.contains("image/")) {
-            self.accept.replace(accept.to_owned());
-        }
-    }
-
-    /// A flow as a body.
-    pub fn body(&self, flow: Flow) -> ReadableStream {
-        self.shell.body(flow)
-    }
-
-    /// Whether this page has us switched off; asked once for each page.
-    pub async fn is_off(&self, client: &str) -> bool {
-        if client.is_empty() {
-            return false;
-        }
-        let known = self.pages.borrow().get(client).copied();
-        if let Some(page) = known {
-            return page.off;
-        }
-        let is_off = JsFuture::from(self.shell.is_off(client));
-        let (off, ()) = join(is_off, self.drop_dead_port()).await;
-        let off = off.is_ok_and(|off| off.is_truthy());
-        let mut pages = self.pages.borrow_mut();
-        if pages.len() >= MAX_PAGES {
-            pages.clear();
-        }
-        pages.insert(client.to_owned(), Page { off });
-        off
-    }
-
-    /// A page that goes away does not always get to say so, and its port leads nowhere then.
-    async fn drop_dead_port(&self) {
-        let Some(client) = self.link.client() else {
-            return;
-        };
-        let there = JsFuture::from(self.shell.client(&client)).await;
-        let is_gone = there.is_ok_and(|there| there.is_undefined());
-        if is_gone && self.link.client() == Some(client) {
-            self.page_went_away();
-        }
-    }
-
-    /// The page that had the port; the next one's bridge is waited for anew.
-    fn page_went_away(&self) {
-        self.waiting_since.set(None);
-        self.missed.set(false);
-        self.link.lost("the page went away");
-    }
-
-    /// An answer went out: counted, and the page is told.
-    pub fn served(self: &Rc<Self>, served: &Served) {
-        #[derive(Serialize)]
-        struct Message<'a> {
-            fugitive: &'static str,
-            url: &'a str,
-            source: &'static str,
-            bytes: f64,
-            ms: f64,
-        }
-        self.tally.borrow_mut().count(served);
-        let from_peers =
-            served.bytes[Source::Tier1 as usize] + served.bytes[Source::Tier2 as usize];
-        if from_peers == served.total() && from_peers <= LARGE {
-            let ms = origin::clock() - served.since;
-            if let Some(regret) = self.pace.borrow().regret(from_peers, ms) {
-                self.regret(regret);
-            }
-        }
-        self.save_soon();
-        let message = Message {
-            fugitive: "served",
-            url: &served.url,
-            source: served.source(),
-            bytes: served.total() as f64,
-            ms: origin::clock() - served.since,
-        };
-        if let Ok(message) = message.serialize(&Serializer::json_compatible()) {
-            self.shell.say(&served.client, &message);
-        }
-    }
-
-    /// The site wants no worker any more: what is open is answered by the network from now on.
-    pub fn leave(&self) {
-        log::warn(&["the site wants none"]);
-        let left = self.shell.leave();
-        spawn_local(async move {
-            let _ = JsFuture::from(left).await;
-        });
-    }
-
-    /// What was learnt and counted goes into the store, after a while.
-    fn save_soon(self: &Rc<Self>) {
-        if self.save_pending.replace(true) {
-            return;
-        }
-        let state = self.clone();
-        spawn_local(async move {
-            gloo::timers::future::TimeoutFuture::new(SAVE_AFTER).await;
-            state.save_pending.set(false);
-            let (pace, tally) = (state.pace.borrow().clone(), state.tally.borrow().clone());
-            let (used, colds) = (state.used.take(), state.colds.take());
-            if let Some(store) = state.store().await {
-                let _ = store.touch(used).await;
-                if !colds.is_empty() {
-                    let _ = store.put_cold(colds).await;
-                }
-                let _ = store.meta_put(PACE, &pace).await;
-                let _ = store.meta_put(TALLY, &tally).await;
-            }
-        });
-    }
-
-    /// Asks the window that holds the swarm for a port, where this instance has none.
-    pub async fn reach_bridge(self: &Rc<Self>) {
-        if self.link.is_up() {
-            return;
-        }
-        if let Err(error) = self.ask_for_port().await {
-            log::debug(&["no port: ", &log::reason(&error)]);
-        }
-    }
-
-    async fn ask_for_port(self: &Rc<Self>) -> Result<(), JsValue> {
-        let holder = JsFuture::from(self.shell.holder()).await?;
-        let Some(holder) = holder.as_string() else {
-            return Ok(());
-        };
-        let client = JsFuture::from(self.shell.client(&holder)).await?;
-        if client.is_undefined() || self.link.is_up() {
-            return Ok(());
-        }
-        let channel = MessageChannel::new()?;
-        let message = js_sys::Object::new();
-        js_sys::Reflect::set(&message, &"fugitive".into(), &"port".into())?;
-        client
-            .unchecked_into::<Client>()
-            .post_message_with_transfer(&message, &Array::of1(&channel.port2()))?;
-        let port = channel.port1();
-        self.link.take(port, &holder, false, self.clone());
-        Ok(())
-    }
-
-    async fn heard(self: &Rc<Self>, event: &ExtendableMessageEvent) {
-        let data = event.data();
-        let field = |name: &str| js_sys::Reflect::get(&data, &name.into()).unwrap_or_default();
-        let port = || event.ports().get(0).dyn_into::<MessagePort>().ok();
-        let sender = event
-            .source()
-            .and_then(|source| js_sys::Reflect::get(&source, &"id".into()).ok())
-            .and_then(|id| id.as_string())
-            .unwrap_or_default();
-        match field("fugitive").as_string().as_deref() {
-            Some("bridge") => {
-                if let Some(port) = port() {
-                    let handed = field("handed").is_truthy();
-                    self.link.take(port, &sender, handed, self.clone());
+        Some("reloaded") => {
+            let urls: Array = field("urls").dyn_into().unwrap_or_default();
+            for url in urls.iter().take(MAX_RELOADED) {
+                if let Some(url) = url.as_string() {
+                    state.forget(&url);
                 }
             }
-            Some("closing") if self.link.is_with(Some(&sender)) => self.page_went_away(),
-            Some("adopt") => {
-                let urls: Array = field("urls").dyn_into().unwrap_or_default();
-                ahead::adopt(self, urls.iter().filter_map(|url| url.as_string())).await;
-            }
-            Some("reloaded") => {
-                let urls: Array = field("urls").dyn_into().unwrap_or_default();
-                for url in urls.iter().take(MAX_RELOADED) {
-                    if let Some(url) = url.as_string() {
-                        self.forget(&url);
-                    }
-                }
-            }
-            Some("prefetch") => {
-                let urls: Array = field("urls").dyn_into().unwrap_or_default();
-                ahead::prefetch(self, urls.iter().filter_map(|url| url.as_string())).await;
-            }
-            Some("expect") => {
-                let urls: Array = field("urls").dyn_into().unwrap_or_default();
-                let urls = urls.iter().filter_map(|url| url.as_string());
-                if let Some(page) = field("page").as_string() {
-                    ahead::expect(self, &sender, page, urls).await;
-                }
-            }
-            Some("stats") => {
-                self.store().await;
-                self.reach_bridge().await;
-                // What it answers is shown next time.
-                self.link.say(&ToBridge::Look {});
-                let tally = self.tally.borrow().clone().shown(&self.link);
-                let answer = tally.serialize(&Serializer::json_compatible());
-                if let (Some(port), Ok(answer)) = (port(), answer) {
-                    let _ = port.post_message(&answer);
-                }
-            }
-            Some("alone") => {
-                self.pace.borrow_mut().peers_are_unwanted();
-                self.save_soon();
-            }
-            Some("closing") => self.link.finished(&sender),
-            _ => log::debug(&["a page says what this version does not know"]),
         }
-    }
-}
-
-impl Told for State {
-    fn peers(self: Rc<Self>, peers: Peers) {
-        self.tell_origin();
-        if let Peers::Here(_) = peers {
-            self.missed.set(false);
-            match self.waiting_since.take() {
-                Some(since) => self.pace.borrow_mut().peers_came(origin::clock() - since),
-                None => self.pace.borrow_mut().peers_are_here(),
-            }
-            // The next instance waits for peers only if it knows that there were some.
-            self.save_soon();
+        Some("prefetch") => {
+            let urls: Array = field("urls").dyn_into().unwrap_or_default();
+            ahead::prefetch(state, urls.iter().filter_map(|url| url.as_string())).await;
         }
-    }
-
-    fn manifest(self: Rc<Self>) {
-        spawn_local(async move {
-            let store = self.store.borrow().clone();
-            self.catalogue.refresh(store, true).await;
-            if !self.catalogue.is_wanted() {
-                self.leave();
+        Some("expect") => {
+            let urls: Array = field("urls").dyn_into().unwrap_or_default();
+            let urls = urls.iter().filter_map(|url| url.as_string());
+            if let Some(page) = field("page").as_string() {
+                ahead::expect(state, &sender, page, urls).await;
             }
-        });
+        }
+        Some("stats") => {
+            state.store().await;
+            state.reach_bridge().await;
+            // What it answers is shown next time.
+            state.link.say(&ToBridge::Look {});
+            let answer = state.stats().serialize(&Serializer::json_compatible());
+            if let (Some(port), Ok(answer)) = (port(), answer) {
+                let _ = port.post_message(&answer);
+            }
+        }
+        Some("alone") => {
+            state.pace.borrow_mut().peers_are_unwanted();
+            state.save_soon();
+        }
+        Some("closing") => state.link.finished(&sender),
+        _ => log::debug(&["a page says what this version does not know"]),
     }
 }

@@ -30,7 +30,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Headers, RequestInit};
 
-use crate::{answer::Head, cold, log, origin, worker::State};
+use crate::{answer::Head, cold, log, origin, state::State};
 
 /// A whole resource up to this length is collected and hashed at once, in bytes.
 const COLLECT: u64 = 1 << 20;
