@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use fugitive_core::{
-    ahead::{AT_ONCE, Ahead},
+    ahead::{AT_ONCE, Ahead, LOOK},
     content::ContentId,
     manifest::Variant,
 };
@@ -24,8 +24,6 @@ use crate::{
     writer,
 };
 
-/// Who waits for others that are under way looks again after so many milliseconds.
-const LOOK: u64 = 500;
 /// What the manifest has for what a page names.
 fn listed(state: &Rc<State>, url: &str) -> Option<Variant> {
     match state.catalogue.find(url, Some(&state.accept.borrow())) {
@@ -91,7 +89,8 @@ pub async fn prefetch(state: &Rc<State>, urls: impl Iterator<Item = String>) {
         while state.prefetches.get() == turn {
             state.reach_bridge().await;
             let has_peers = matches!(state.link.peers(), Peers::Here(_));
-            let url = queue.borrow_mut().next(has_peers, now());
+            let page_waits = origin::is_awaited();
+            let url = queue.borrow_mut().next(has_peers, page_waits, now());
             let Some(url) = url else {
                 if queue.borrow().is_over() {
                     return;

@@ -1,6 +1,9 @@
 //! The network side: requests to the origin, their bodies as a stream of pieces.
 
-use std::{cell::RefCell, ops::Range};
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+};
 
 use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue, prelude::*};
@@ -34,6 +37,31 @@ pub async fn fetch(url: &str, init: &RequestInit) -> Result<Response, JsValue> {
     settle(fetch_url(url, init)?).await
 }
 
+thread_local! {
+    static AWAITED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether a page waits for something that the origin is asked for, or may be.
+pub fn is_awaited() -> bool {
+    AWAITED.get() > 0
+}
+
+/// A page waits for something that the origin is asked for, or may be.
+pub struct Awaited(());
+
+impl Default for Awaited {
+    fn default() -> Self {
+        AWAITED.set(AWAITED.get() + 1);
+        Self(())
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        AWAITED.set(AWAITED.get() - 1);
+    }
+}
+
 /// A fetch that is aborted when this is dropped, unless its response was kept.
 pub struct Fetching(RefCell<Option<AbortController>>);
 
@@ -50,13 +78,13 @@ impl Fetching {
     /// may not set that header on such a request (Fetch, "request-no-cors" guard).
     pub async fn request(&self, request: &Request) -> Result<Response, JsValue> {
         if request.headers().has("range")? {
-            return settle(fetch_request(request)?).await;
+            return awaited(fetch_request(request)?).await;
         }
         let init = self.init(Some(&request.signal()));
         // With an init these would be the worker's.
         init.set_referrer(&request.referrer());
         init.set_referrer_policy(request.referrer_policy());
-        settle(fetch_request_with(request, &init)?).await
+        awaited(fetch_request_with(request, &init)?).await
     }
 
     /// What the page asks for, on a condition if there is one. Not by the page's own request, to which
@@ -83,7 +111,7 @@ impl Fetching {
         init.set_mode(RequestMode::SameOrigin);
         init.set_referrer(&request.referrer());
         init.set_referrer_policy(request.referrer_policy());
-        settle(fetch_url(&asking.url, &init)?).await
+        awaited(fetch_url(&asking.url, &init)?).await
     }
 
     /// Bytes of a resource, if it is still the one with this validator.
@@ -100,14 +128,14 @@ impl Fetching {
         }
         let init = self.init(None);
         init.set_headers(&headers);
-        settle(fetch_url(url, &init)?).await
+        awaited(fetch_url(url, &init)?).await
     }
 
     /// A resource, as anybody gets it.
     pub async fn whole(&self, url: &str) -> Result<Response, JsValue> {
         let init = self.init(None);
         init.set_credentials(RequestCredentials::SameOrigin);
-        settle(fetch_url(url, &init)?).await
+        awaited(fetch_url(url, &init)?).await
     }
 
     fn init(&self, page: Option<&AbortSignal>) -> RequestInit {
@@ -139,6 +167,11 @@ impl Drop for Fetching {
     }
 }
 
+async fn awaited(promise: Promise) -> Result<Response, JsValue> {
+    let _awaited = Awaited::default();
+    settle(promise).await
+}
+
 async fn settle(promise: Promise) -> Result<Response, JsValue> {
     Ok(JsFuture::from(promise).await?.unchecked_into())
 }
@@ -150,21 +183,18 @@ pub fn byte_range(bytes: Range<u64>) -> String {
 }
 
 /// A response's body; cancelled when dropped.
-pub struct Body(Option<ReadableStreamDefaultReader>);
+pub struct Body(Option<(ReadableStreamDefaultReader, Awaited)>);
 
 impl Body {
     /// The body of a response, which may have none.
     pub fn of(response: &Response) -> Self {
-        Self(
-            response
-                .body()
-                .map(|body| body.get_reader().unchecked_into()),
-        )
+        let body = response.body();
+        Self(body.map(|body| (body.get_reader().unchecked_into(), Awaited::default())))
     }
 
     /// The next piece, or nothing at the end.
     pub async fn next(&mut self) -> Result<Option<Uint8Array>, JsValue> {
-        let Some(reader) = &self.0 else {
+        let Some((reader, _)) = &self.0 else {
             return Ok(None);
         };
         let read = JsFuture::from(reader.read()).await?;
@@ -178,7 +208,7 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Some(reader) = &self.0 {
+        if let Some((reader, _)) = &self.0 {
             // Cancelling a body that failed rejects; that it failed is known already.
             let cancelled = reader.cancel();
             spawn_local(async move {

@@ -19,7 +19,7 @@ use crate::{
     answer::{Head, peers_ready},
     link::{Peers, Piece, Want},
     log,
-    origin::{self, Fetching},
+    origin::{self, Awaited, Fetching},
     state::State,
 };
 
@@ -59,7 +59,7 @@ pub async fn race(
     alone: bool,
     fetch: impl AsyncFn(&Fetching, Range<u64>) -> Result<Response, JsValue>,
 ) -> Result<Won, JsValue> {
-    let fetching = Fetching::default();
+    let (fetching, _awaited) = (Fetching::default(), Awaited::default());
     let begun = origin::clock();
     let (late, told_late) = oneshot::channel::<()>();
     let asked = Asked::new(bytes.clone(), alone);

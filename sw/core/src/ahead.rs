@@ -2,7 +2,8 @@
 //!
 //! A driver takes what [`Ahead::next`] gives until it gives nothing, says of each how it
 //! [ended](Ahead::ended), says when [peers change](Ahead::peers_changed), and asks again when one has
-//! ended, when peers change, and at [`Ahead::again_at`]. Times are milliseconds of any clock that does
+//! ended, when peers change, at [`Ahead::again_at`], and every [`LOOK`] as long as it is
+//! [held up](Ahead::is_held_up) by what the page waits for. Times are milliseconds of any clock that does
 //! not go back.
 
 use std::collections::VecDeque;
@@ -14,6 +15,8 @@ pub const AT_ONCE: usize = 4;
 /// What nobody had is asked for again after so long, and for so long in all: others come.
 const ROUND: u64 = 4_000;
 const LASTS: u64 = 8 * ROUND;
+/// What is held up looks again after so long.
+pub const LOOK: u64 = 200;
 /// A peer that has come has said by then what it has.
 const TOLD: u64 = 500;
 
@@ -26,6 +29,7 @@ pub struct Ahead<T> {
     /// When it began.
     since: Option<u64>,
     again_at: Option<u64>,
+    held_up: bool,
 }
 
 impl<T> Default for Ahead<T> {
@@ -43,12 +47,18 @@ impl<T> Ahead<T> {
             running: 0,
             since: None,
             again_at: None,
+            held_up: false,
         }
     }
 
-    /// What peers are to be asked for now.
-    pub fn next(&mut self, has_peers: bool, now: u64) -> Option<T> {
-        self.since.get_or_insert(now);
+    /// What peers are to be asked for now: nothing while the page waits for the network, with which
+    /// it would share the line.
+    pub fn next(&mut self, has_peers: bool, page_waits: bool, now: u64) -> Option<T> {
+        let since = *self.since.get_or_insert(now);
+        self.held_up = page_waits && now < since + LASTS;
+        if page_waits {
+            return None;
+        }
         if !has_peers {
             if self.running == 0 && self.again_at.is_none_or(|at| at <= now) {
                 self.waits(now);
@@ -96,7 +106,12 @@ impl<T> Ahead<T> {
 
     /// Where [`Ahead::next`] gave nothing: whether it never will again.
     pub fn is_over(&self) -> bool {
-        self.running == 0 && self.again_at.is_none()
+        self.running == 0 && self.again_at.is_none() && !self.held_up
+    }
+
+    /// The page waits for the network: it may not for long.
+    pub fn is_held_up(&self) -> bool {
+        self.held_up
     }
 }
 
@@ -105,7 +120,7 @@ mod tests {
     use super::*;
 
     fn taken(ahead: &mut Ahead<u32>, now: u64) -> Vec<u32> {
-        std::iter::from_fn(|| ahead.next(true, now)).collect()
+        std::iter::from_fn(|| ahead.next(true, false, now)).collect()
     }
 
     #[test]
@@ -124,12 +139,29 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_begun_while_the_page_waits_for_the_network_and_then_it_goes_on() {
+        let mut ahead = Ahead::new(0..2);
+        assert_eq!(ahead.next(true, true, 0), None);
+        assert!(ahead.is_held_up() && !ahead.is_over());
+        assert_eq!(taken(&mut ahead, LOOK), [0, 1]);
+        assert!(!ahead.is_held_up());
+    }
+
+    #[test]
+    fn page_that_always_waits_ends_it() {
+        let mut ahead = Ahead::new([1]);
+        assert_eq!(ahead.next(true, true, 0), None);
+        assert_eq!(ahead.next(true, true, LASTS), None);
+        assert!(ahead.is_over());
+    }
+
+    #[test]
     fn peers_who_come_late_are_asked_at_once() {
         let mut ahead = Ahead::new([1]);
-        assert_eq!(ahead.next(false, 0), None);
+        assert_eq!(ahead.next(false, false, 0), None);
         assert_eq!(ahead.again_at(), Some(ROUND));
         assert!(!ahead.is_over());
-        assert_eq!(ahead.next(true, 700), Some(1));
+        assert_eq!(ahead.next(true, false, 700), Some(1));
     }
 
     #[test]
@@ -152,7 +184,7 @@ mod tests {
     fn nobody_is_waited_for_longer_than_what_nobody_has() {
         let mut ahead = Ahead::new([1]);
         let mut now = 0;
-        while ahead.next(false, now).is_none() && !ahead.is_over() {
+        while ahead.next(false, false, now).is_none() && !ahead.is_over() {
             now = ahead.again_at().unwrap_or(now);
         }
         assert_eq!(now, LASTS);

@@ -146,15 +146,11 @@ impl Pace {
     }
 
     /// How long after its first request a page's requests wait for the bridge, in milliseconds.
+    ///
+    /// Only where the origin is to be spared requests: peers who come before it answers take part
+    /// whenever it was asked, and a wait for those who do not come would cost the page all of it.
     pub fn patience(&self, policy: &Policy) -> f64 {
-        if !self.had_peers || self.misses >= MAX_MISSES {
-            return 0.0;
-        }
-        // Whoever waits for a bridge that comes later than the origin answers has lost.
-        let first = self.bridge.mean().unwrap_or(FIRST_PATIENCE);
-        let peers = first + self.peer.mean().unwrap_or_default();
-        let is_late = |origin| peers > origin + NOISE;
-        if !policy.spare_origin && self.origin.mean().is_some_and(is_late) {
+        if !policy.spare_origin || !self.had_peers || self.misses >= MAX_MISSES {
             return 0.0;
         }
         self.bridge
@@ -176,6 +172,13 @@ mod tests {
         }
     }
 
+    fn spared(max_wait_ms: u32) -> Policy {
+        Policy {
+            spare_origin: true,
+            ..at_most(max_wait_ms)
+        }
+    }
+
     #[test]
     fn deadline_follows_what_peers_need_within_its_bounds() {
         let mut pace = Pace::default();
@@ -194,9 +197,22 @@ mod tests {
     #[test]
     fn visitor_who_never_had_peers_waits_for_none() {
         let mut pace = Pace::default();
-        assert_eq!(pace.patience(&at_most(800)), 0.0);
+        assert_eq!(pace.patience(&spared(800)), 0.0);
         pace.peers_are_here();
-        assert!(pace.patience(&at_most(800)) > 0.0);
+        assert!(pace.patience(&spared(800)) > 0.0);
+    }
+
+    #[test]
+    fn no_page_waits_for_a_bridge_unless_the_origin_is_to_be_spared() {
+        let mut pace = Pace::default();
+        for _ in 0..50 {
+            pace.peers_came(5.0);
+            assert_eq!(pace.patience(&at_most(800)), 0.0);
+            pace.peer_answered(5.0);
+            pace.origin_answered(700.0);
+        }
+        assert_eq!(pace.patience(&at_most(800)), 0.0);
+        assert!(pace.patience(&spared(800)) > 0.0);
     }
 
     #[test]
@@ -204,21 +220,21 @@ mod tests {
         let mut pace = Pace::default();
         pace.peers_came(120.0);
         for _ in 0..MAX_MISSES {
-            assert!(pace.patience(&at_most(800)) > 0.0);
+            assert!(pace.patience(&spared(800)) > 0.0);
             pace.peers_did_not_come();
         }
-        assert_eq!(pace.patience(&at_most(800)), 0.0);
+        assert_eq!(pace.patience(&spared(800)), 0.0);
         pace.peers_are_here();
-        assert!(pace.patience(&at_most(800)) > 0.0);
+        assert!(pace.patience(&spared(800)) > 0.0);
         pace.peers_are_unwanted();
-        assert_eq!(pace.patience(&at_most(800)), 0.0);
+        assert_eq!(pace.patience(&spared(800)), 0.0);
     }
 
     #[test]
     fn policy_bounds_every_wait() {
         let mut pace = Pace::default();
         pace.peers_came(4_000.0);
-        assert_eq!(pace.patience(&at_most(200)), 200.0);
+        assert_eq!(pace.patience(&spared(200)), 200.0);
         assert_eq!(pace.deadline(1, &at_most(0)), 0.0);
     }
 
@@ -230,13 +246,8 @@ mod tests {
             pace.origin_answered(5.0);
             pace.peer_answered(40.0);
         }
-        let spared = Policy {
-            spare_origin: true,
-            ..Policy::default()
-        };
-        assert_eq!(pace.patience(&Policy::default()), 0.0);
-        assert!(pace.patience(&spared) > 200.0);
-        assert!(pace.deadline(1, &Policy::default()) < MIN_DEADLINE);
-        assert_eq!(pace.deadline(1, &spared), MIN_DEADLINE);
+        assert!(pace.patience(&spared(800)) > 200.0);
+        assert!(pace.deadline(1, &at_most(800)) < MIN_DEADLINE);
+        assert_eq!(pace.deadline(1, &spared(800)), MIN_DEADLINE);
     }
 }

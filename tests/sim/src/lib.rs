@@ -5,8 +5,8 @@
 //! [`world`] runs it on [`net`]'s links by [`clock`]'s events: [`signal`] is the signal server with
 //! its sockets, [`bridge`] a page's bridge, [`link`] what it has to others, [`worker`] the Service
 //! Worker, [`prefetch`] what it fetches ahead, and [`player`] a video element. [`measure`] adds up,
-//! [`causes`] tells why bytes came from the origin, [`bound`] what could have been reached, and
-//! [`report`] and [`charts`] print and draw.
+//! [`causes`] tells why bytes came from the origin, [`lateness`] why pages were late, [`bound`] what
+//! could have been reached, and [`report`] and [`charts`] print and draw.
 
 #![warn(missing_docs)]
 
@@ -15,6 +15,7 @@ pub mod bridge;
 pub mod causes;
 pub mod charts;
 pub mod clock;
+pub mod lateness;
 pub mod link;
 pub mod log;
 pub mod measure;

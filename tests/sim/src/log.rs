@@ -36,6 +36,12 @@ pub struct Sample {
     pub near: Option<Time>,
     /// Somebody who was there, served and could be connected to held it.
     pub somebody: bool,
+    /// How long after it began the origin was asked first, if it was.
+    pub asked: Option<Time>,
+    /// Peers left off in the middle.
+    pub left: bool,
+    /// What peers sent the visitor meanwhile, of anything else.
+    pub beside: u64,
 }
 
 /// A request as it was made, whatever became of it.
@@ -69,6 +75,8 @@ pub struct Log {
     pub(crate) signalling: Vec<u32>,
     /// Came from peers, and from the origin, whether of use or not.
     pub(crate) came: [u64; 2],
+    /// Of it, from peers, by visitor.
+    pub(crate) down: Vec<u64>,
     /// Of use, from peers of tier 1 and 2 and from the origin.
     pub(crate) useful: [u64; 3],
     /// What the origin sent, by why.
@@ -96,6 +104,7 @@ impl Log {
         Self {
             up: vec![0; people],
             signalling: vec![0; people],
+            down: vec![0; people],
             ..Self::default()
         }
     }
@@ -146,7 +155,8 @@ impl Log {
         before < cap && self.up[who] >= cap
     }
 
-    pub(crate) fn peer_sent(&mut self, _to: usize, bytes: u64) {
+    pub(crate) fn peer_sent(&mut self, to: usize, bytes: u64) {
+        self.down[to] += bytes;
         self.came[0] += bytes;
     }
 

@@ -8,6 +8,7 @@ use crate::{
     Time,
     bound::Bound,
     causes::{Share, shares},
+    lateness::{self, Late},
     log::{Log, Sample},
     people::{Gives, Person},
     site::Site,
@@ -92,6 +93,8 @@ pub struct Figures {
     pub regret_first: Quantiles,
     /// How much later all that a page asked for at once was there.
     pub regret_page: Quantiles,
+    /// Why pages were late, of those that were.
+    pub late_pages: Vec<(&'static str, Late)>,
     /// The share of requests that ended no later than the origin alone would have ended them.
     pub not_slower: f64,
     /// The share of all bytes that came, which were of no use.
@@ -186,18 +189,7 @@ impl Figures {
             regret.sort_by(f64::total_cmp);
             regret
         };
-        // A page is as late as the last of what it asked for at once.
-        let mut pages: BTreeMap<(usize, usize), (Time, Time)> = BTreeMap::new();
-        for (with, without) in &pairs {
-            let look = &people[with.at.who].looks[with.at.look];
-            let at_once = with.began < look.html + 1_000_000 || look.play.is_some();
-            if at_once {
-                let page = pages.entry((with.at.who, with.at.look)).or_default();
-                page.0 = page.0.max(with.began + with.last - look.at);
-                page.1 = page.1.max(without.began + without.last - look.at);
-            }
-        }
-        let regret_page = pages.values().map(|(a, b)| over(*a, *b)).collect();
+        let (regret_page, late_pages) = lateness::pages(&pairs, people);
         let not_slower = pairs.iter().filter(|(a, b)| a.last <= b.last).count();
 
         let peers = together.useful[0] + together.useful[1];
@@ -229,6 +221,7 @@ impl Figures {
             regret: Quantiles::of(regret(last)),
             regret_first: Quantiles::of(regret(first)),
             regret_page: Quantiles::of(regret_page),
+            late_pages,
             not_slower: not_slower as f64 / pairs.len().max(1) as f64,
             wasted: together.waste() as f64 / came,
             wasted_peers: together.came[0].saturating_sub(peers + together.stocked.max(0) as u64)

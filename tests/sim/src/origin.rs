@@ -54,7 +54,10 @@ impl World<'_> {
             cause: (Cause::InVain, false, false),
             is_over: false,
         });
-        self.with(at, number, |request| request.fetch = Some(fetch));
+        self.with(at, number, |request| {
+            request.fetch = Some(fetch);
+            request.asked_origin.get_or_insert(now - request.began);
+        });
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let think = self.workload.origin.think_ms.draw(&mut rng);
         let way = self.net.way(self.visitors[at.who].origin);

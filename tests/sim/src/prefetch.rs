@@ -1,11 +1,16 @@
 //! What may be wanted next, from peers only and while nothing else is wanted, as the page's script and
 //! the worker do it: the images below the fold, whole, into the store.
 
-use fugitive_core::{ahead, engine::Input, port::WantId};
+use fugitive_core::{
+    ahead::{self, LOOK},
+    engine::Input,
+    port::WantId,
+};
 
 use crate::{
     site::Content,
     told::Told,
+    worker::Request,
     world::{At, Event, Peers, World},
 };
 
@@ -15,6 +20,8 @@ pub struct Ahead {
     queue: ahead::Ahead<Content>,
     /// Under way: the want, the content, and by peers of which tier it comes.
     now: Vec<(WantId, Content, usize)>,
+    /// When it is looked whether the page waits no more.
+    looks_at: Option<u64>,
 }
 
 impl World<'_> {
@@ -34,8 +41,15 @@ impl World<'_> {
         loop {
             let Some(page) = self.page(at) else { return };
             let has_peers = page.peers == Peers::Here;
+            let page_waits = page.requests.values().any(Request::awaits_origin);
             let before = page.ahead.queue.again_at();
-            let Some(content) = page.ahead.queue.next(has_peers, now) else {
+            let Some(content) = page.ahead.queue.next(has_peers, page_waits, now) else {
+                let looks = page.ahead.looks_at.is_some_and(|at| at > now);
+                if page.ahead.queue.is_held_up() && !looks {
+                    page.ahead.looks_at = Some(now + LOOK);
+                    self.clock.at((now + LOOK) * 1_000, Event::Prefetch(at));
+                    return;
+                }
                 let again = page.ahead.queue.again_at();
                 if let Some(again) = again.filter(|_| again != before) {
                     self.clock.at(again * 1_000, Event::Prefetch(at));

@@ -80,6 +80,16 @@ pub fn table(figures: &Figures) -> String {
             percent(figures.regret_page.p95)
         ),
     );
+    for (why, late) in &figures.late_pages {
+        row(
+            &format!("    {why}"),
+            format!(
+                "{} of pages, by {} on average",
+                percent(late.pages),
+                percent(late.regret)
+            ),
+        );
+    }
     row(
         "  requests that were not slower",
         percent(figures.not_slower),

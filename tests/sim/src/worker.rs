@@ -25,7 +25,7 @@ pub(crate) const MAX_STRIKES: u32 = 2;
 /// Peers that say nothing for this long are left.
 pub(crate) const STALL: Time = 1_500_000;
 /// What it costs a request to pass through a worker, as measured in Chromium.
-const WORKER: Time = 2_500;
+pub(crate) const WORKER: Time = 2_500;
 
 /// Where the bytes of a request come from at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +68,18 @@ pub struct Request {
     pub(crate) cause: Cause,
     pub(crate) near: Option<Time>,
     pub(crate) somebody: bool,
+    /// How long after it began the origin was asked first.
+    pub(crate) asked_origin: Option<Time>,
+    /// What peers had sent the visitor when it began.
+    pub(crate) down: u64,
 }
 
 impl Request {
+    /// The origin is asked for it, or may be.
+    pub(crate) fn awaits_origin(&self) -> bool {
+        self.fetch.is_some() || matches!(self.from, From::Nowhere | From::Race)
+    }
+
     pub(crate) fn read(&self) -> u64 {
         self.at.min(self.limit)
     }
@@ -125,6 +134,9 @@ impl World<'_> {
                     story: "fetched ahead".into(),
                     near: None,
                     somebody: true,
+                    asked: None,
+                    left: false,
+                    beside: 0,
                 });
             }
             if let Some(player) = self.page(at).and_then(|page| page.player.as_mut()) {
@@ -136,6 +148,7 @@ impl World<'_> {
         let near = self.nearest_holder(at.who, content, run.start);
         let somebody =
             near.is_some() || self.together && self.somebody_holds(at.who, content, run.start);
+        let down = self.log.down[at.who];
         let Some(page) = self.page(at) else { return };
         page.requests.insert(
             number,
@@ -160,6 +173,8 @@ impl World<'_> {
                 cause: Cause::NoWorker,
                 near,
                 somebody,
+                asked_origin: None,
+                down,
             },
         );
         self.log.asked(self.clock.now(), at.who, content, &bytes);
@@ -400,6 +415,7 @@ impl World<'_> {
         self.cancel_want(at, number);
         let request = self.page(at).and_then(|page| page.requests.remove(&number));
         if let Some(request) = request {
+            let own = request.bytes[0] + request.bytes[1];
             self.log.sample(Sample {
                 at,
                 number,
@@ -412,6 +428,9 @@ impl World<'_> {
                 story: request.story,
                 near: request.near,
                 somebody: request.somebody,
+                asked: request.asked_origin,
+                left: request.strikes > 0,
+                beside: (self.log.down[at.who] - request.down).saturating_sub(own),
             });
             let waits = self.page(at).is_some_and(|page| !page.requests.is_empty());
             if !waits {

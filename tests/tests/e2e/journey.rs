@@ -336,6 +336,36 @@ async fn what_comes_next_is_prefetched_from_peers_and_the_origin_is_not_asked() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_prefetched_while_the_page_waits_for_the_origin() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let only = [fs::read(site.path("image0.jpg"))?, vec![0]].concat();
+    fs::write(site.path("only.jpg"), &only)?;
+    site.page("slow.html", "<img src=/only.jpg>")?;
+    let origin = Origin::start(&site).await?;
+    let first = holder(&driver, &origin).await?;
+    let second = newcomer(&driver, &origin).await?;
+    second.until_listed("/only.jpg").await?;
+
+    origin.fault("/only.jpg", Fault::Slow(only.len() / 4));
+    second.goto(&origin.url("/slow.html")).await?;
+    second.until_peers(1).await?;
+    second
+        .eval::<()>("fugitive.prefetch(['/image3.jpg'])")
+        .await?;
+    // When the store has it, the page has its own.
+    let held = Visitor::held(fs::metadata(site.path("image3.jpg"))?.len());
+    let came_before = format!(
+        "(async () => {{
+           while ((await {held}).length === 0) await new Promise(requestAnimationFrame);
+           return document.images[0].complete;
+         }})()"
+    );
+    assert!(second.at_length::<bool>(&came_before).await?);
+    first.quit().await?;
+    second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn page_that_imports_the_module_of_the_package_is_like_one_that_has_the_line() -> Result<()> {
     let (site, driver) = (Site::new()?, Driver::start()?);
     let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../page-bridge/npm/index.js");

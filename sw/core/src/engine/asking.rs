@@ -381,7 +381,7 @@ impl Engine {
         let want = &mut self.wants[at];
         let waits = want.whose == For::Us && want.is_small() && !want.delivered;
         let says = waits && want.raced.is_none();
-        if says && self.origin.is_some() {
+        if says {
             want.raced = Some(self.now);
             let want = want.number;
             self.out.push_back(Output::Unsure { want });

@@ -239,7 +239,7 @@ pub enum Output {
         tier: u8,
     },
     /// Peers are asked, but none is known to hold it: who does not want to lose time asks the
-    /// network as well. Said once for a want, and only where the network is known.
+    /// network as well. Said once for a want.
     Unsure {
         /// Which want.
         want: WantId,
