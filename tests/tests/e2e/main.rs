@@ -9,6 +9,7 @@ mod consent;
 mod directory;
 mod docs;
 mod durability;
+mod earlier;
 mod elsewhere;
 mod faults;
 mod history;
