@@ -16,7 +16,6 @@ mod guests;
 mod index;
 mod pairing;
 mod place;
-mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +39,6 @@ use self::{
     directory::Directory,
     index::{Index, Page},
     pairing::{Link, State},
-    silence::Silence,
 };
 use crate::ticket::{Id, Tickets};
 
@@ -253,7 +251,6 @@ pub struct Matchmaker {
     formers: HashMap<Id, Former>,
     /// Until when they are remembered, the oldest first; those who came back stand here for nothing.
     forgotten: VecDeque<(u64, Id)>,
-    silence: Silence,
     directory: Directory,
     /// Links that wait for their channel, the oldest first.
     pending: VecDeque<(u64, Id, Id)>,
@@ -272,7 +269,6 @@ impl Matchmaker {
             sites: HashMap::new(),
             formers: HashMap::new(),
             forgotten: VecDeque::new(),
-            silence: Silence::default(),
             directory: Directory::default(),
             pending: VecDeque::new(),
             channels: 0,
@@ -282,7 +278,6 @@ impl Matchmaker {
     /// Goes by other rules from now on.
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
-        self.silence = self.connections.keys().copied().collect();
     }
 
     /// Says how far the wall clock, by which tickets are issued, is ahead of `now`.
@@ -338,8 +333,6 @@ impl Matchmaker {
             peer: None,
         };
         self.connections.insert(conn, connection);
-        let first = UNJOINED.min(silence::quiet(self.rules.silence));
-        self.silence.look_at(conn, now + first);
     }
 
     /// Where a connection comes from, to be said before it joins.
@@ -474,6 +467,48 @@ impl Matchmaker {
     pub fn closed(&mut self, conn: Conn, now: u64, out: &mut Vec<Output>) {
         if let Some(id) = self.connections.remove(&conn).and_then(|c| c.peer) {
             self.leave(id, now, out);
+        }
+    }
+
+    /// Asks those who have been silent, closes those who have been so for too long, and gives up
+    /// waiting for channels. Call it every second or so.
+    pub fn tick(&mut self, now: u64, out: &mut Vec<Output>) {
+        let mut late: Vec<(Conn, &'static str)> = Vec::new();
+        let mut quiet = Vec::new();
+        // At everybody, one after the other: to find those who are due in a heap or a wheel took two to
+        // three times as long, since each is due about once in a heartbeat and lies elsewhere in memory.
+        for (conn, connection) in &mut self.connections {
+            let silent = now.saturating_sub(connection.heard);
+            match connection.peer {
+                Some(_) if silent >= self.rules.silence => {
+                    late.push((*conn, "nothing heard for too long"));
+                }
+                None if silent >= UNJOINED => late.push((*conn, "no join")),
+                Some(_) if silent >= QUIET.min(self.rules.silence / 2) && !connection.asked => {
+                    connection.asked = true;
+                    quiet.push(*conn);
+                }
+                _ => {}
+            }
+        }
+        quiet.sort_unstable();
+        out.extend(quiet.into_iter().map(|to| Output::Ping { to }));
+        late.sort_unstable();
+        for (conn, why) in late {
+            self.close(conn, why, now, out);
+        }
+        while let Some((until, id)) = self.forgotten.front().copied()
+            && until <= now
+        {
+            self.forgotten.pop_front();
+            let former = self.formers.get(&id);
+            if former.is_some_and(|former| former.until == until) {
+                self.formers.remove(&id);
+            }
+        }
+        self.give_up(now);
+        for (id, content) in self.directory.expire(now) {
+            self.forget_held(id, content);
         }
     }
 
