@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fugitive_signal::Signal;
+use fugitive_signal::{Position, Signal};
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;

@@ -82,7 +82,7 @@ async fn only_holder_of_a_film_is_found_through_the_directory_from_another_page(
     // What nobody is known to hold comes from the network; meanwhile the server names the holder.
     let first = format!("fugitive.fetch({})", part(0, GROUP));
     asker.body_hash(&first).await?;
-    assert!(asker.eval::<bool>("__said.includes('find')").await?);
+    asker.until("__said.includes('find')").await?;
     asker.until_peers(2).await?;
     origin.fault("/film.mp4", Fault::Delay(PATIENCE));
     let next = format!("fugitive.fetch({})", part(start, end));
