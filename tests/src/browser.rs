@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::WebDriver;
 
-pub use crate::driver::{Driver, Engine};
 use crate::{
     driver::Process,
     firefox::{self, Console},
     processes,
+};
+pub use crate::{
+    driver::{Driver, Engine},
+    records,
 };
 
 /// How long anything in a page may take before a test gives up. Generous: the machine may be busy,
@@ -33,21 +36,6 @@ const RECORD: &str = r"
   listen();
 })()
 ";
-
-/// A promise of what the store says it holds.
-const CONTENTS: &str = r"new Promise((done, failed) => {
-  const opening = indexedDB.open('fugitive');
-  opening.onerror = failed;
-  opening.onsuccess = () => {
-    const database = opening.result;
-    const all = database.transaction('contents').objectStore('contents').getAll();
-    all.onerror = failed;
-    all.onsuccess = () => {
-      database.close();
-      done(all.result);
-    };
-  };
-})";
 
 /// Scrolls so that lazy images load, plays each video to its end, and waits for all of it.
 const SEE_ALL: &str = r"(async (pace) => {
@@ -229,10 +217,9 @@ impl Visitor {
 
     /// Waits until the store holds this many contents whole, as peers may have them.
     pub async fn until_held(&self, count: usize) -> Result<()> {
+        let contents = records::all("contents");
         self.until(&format!(
-            // To open a database that is not there would make an empty one.
-            "(await indexedDB.databases()).some(({{ name }}) => name === 'fugitive') &&
-             (await {CONTENTS}).filter(({{ len, groups, shared }}) => shared && groups.length === 1 &&
+            "(await {contents}).filter(({{ len, groups, shared }}) => shared && groups.length === 1 &&
                groups[0][0] === 0 && groups[0][1] === Math.max(1, Math.ceil(len / 16384))
              ).length >= {count}"
         ))
@@ -270,12 +257,10 @@ impl Visitor {
 
     /// The same as an expression, a promise.
     pub fn held(len: u64) -> String {
+        let contents = records::all("contents");
         format!(
-            // To open a database that is not there would make an empty one.
-            "indexedDB.databases()
-               .then((all) => all.some(({{ name }}) => name === 'fugitive') ? {CONTENTS} : [])
-               .then((contents) =>
-                 contents.find((content) => Number(content.len) === {len})?.groups ?? [])"
+            "{contents}.then((contents) =>
+               contents.find((content) => Number(content.len) === {len})?.groups ?? [])"
         )
     }
 

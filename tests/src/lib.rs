@@ -3,7 +3,7 @@
 //! [`browser`] drives visitors through WebDriver, [`site`] makes folders of media to serve,
 //! [`origin`] serves them in-process behind a proxy that can misbehave on demand, or with a [`certificate`], [`turn`] relays
 //! between visitors, who in [`visitors`] are those that several scenarios need; [`reader`] is one with
-//! a keyboard and a screen reader. [`lighthouse`] says what a load was like, and is a package of [`npm`].
+//! a keyboard and a screen reader, and [`records`] what lies in the store of one. [`lighthouse`] says what a load was like, and is a package of [`npm`].
 
 pub mod browser;
 pub mod certificate;
@@ -14,6 +14,7 @@ pub mod npm;
 pub mod origin;
 mod processes;
 pub mod reader;
+pub mod records;
 pub mod site;
 mod tools;
 pub mod turn;

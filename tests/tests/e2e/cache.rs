@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use fugitive_tests::{
     browser::{Driver, Visitor},
     origin::{Fault, Origin, Script},
+    records,
     site::Site,
 };
 use serde::Deserialize;
@@ -26,23 +27,11 @@ const SHOW: &str = "(urls) => Promise.all(urls.map((url) => new Promise((done) =
   image.src = url;
 }))).then((failed) => failed.filter(Boolean))";
 
-/// The paths of all responses in the store.
-const STORED: &str = "(async () => {
-  if (!(await indexedDB.databases()).some(({ name }) => name === 'fugitive')) return [];
-  return new Promise((done, failed) => {
-    const opening = indexedDB.open('fugitive');
-    opening.onerror = failed;
-    opening.onsuccess = () => {
-      const database = opening.result;
-      const keys = database.transaction('resources').objectStore('resources').getAllKeys();
-      keys.onerror = failed;
-      keys.onsuccess = () => {
-        database.close();
-        done(keys.result.map((url) => new URL(url).pathname));
-      };
-    };
-  });
-})()";
+/// A promise of the paths of all responses in the store.
+fn stored() -> String {
+    let resources = records::all("resources");
+    format!("{resources}.then((all) => all.map(({{ url }}) => new URL(url).pathname))")
+}
 
 #[derive(Deserialize)]
 struct Table {
@@ -214,7 +203,8 @@ async fn every_case(is_cold: bool) -> Result<()> {
     let kept = paths(&|case| case.verdict != "not-stored");
     visitor
         .until(&format!(
-            "{STORED}.then((stored) => {}.every((path) => stored.includes(path)))",
+            "{}.then((stored) => {}.every((path) => stored.includes(path)))",
+            stored(),
             json!(kept)
         ))
         .await?;
@@ -486,7 +476,8 @@ async fn hard_reload_is_the_end_of_what_was_stored() -> Result<()> {
     visitor.until_images().await?;
     visitor
         .until(&format!(
-            "{STORED}.then((paths) => paths.includes('/now.svg'))"
+            "{}.then((paths) => paths.includes('/now.svg'))",
+            stored()
         ))
         .await?;
     assert!(visitor.eval::<String>(text).await?.contains("v1"));
@@ -498,7 +489,8 @@ async fn hard_reload_is_the_end_of_what_was_stored() -> Result<()> {
         .await?;
     visitor
         .until(&format!(
-            "{STORED}.then((paths) => !paths.includes('/now.svg'))"
+            "{}.then((paths) => !paths.includes('/now.svg'))",
+            stored()
         ))
         .await?;
     visitor.goto(&origin.url("/now.html")).await?;

@@ -4,6 +4,7 @@ use anyhow::Result;
 use fugitive_tests::{
     browser::{Driver, Visitor},
     origin::Origin,
+    records,
     site::{IMAGES, Site},
 };
 use serde_json::json;
@@ -16,21 +17,6 @@ const BREAK: &str = "(async () => {
   await cache.put(wasm, new Response('none', { headers: { 'content-type': 'application/wasm' } }));
 })().then(() => null)";
 
-/// A promise of how many stored responses have word for a cold worker.
-const WORDS: &str = "new Promise((done, failed) => {
-  const opening = indexedDB.open('fugitive');
-  opening.onerror = failed;
-  opening.onsuccess = () => {
-    const database = opening.result;
-    const all = database.transaction('resources').objectStore('resources').getAll();
-    all.onerror = failed;
-    all.onsuccess = () => {
-      database.close();
-      done(all.result.filter(({ cold }) => cold).length);
-    };
-  };
-})";
-
 /// Shows one picture more; resolves when it can be seen.
 const SHOW: &str = "(url) => new Promise((done, failed) => {
   document.querySelector('#shown')?.remove();
@@ -40,25 +26,6 @@ const SHOW: &str = "(url) => new Promise((done, failed) => {
   image.onerror = () => failed(new Error(`not shown: ${url}`));
   image.src = url;
   document.body.append(image);
-})";
-
-/// Changes every record of a store of the database.
-const CHANGE: &str = "(name, change) => new Promise((done, failed) => {
-  const opening = indexedDB.open('fugitive');
-  opening.onerror = failed;
-  opening.onsuccess = () => {
-    const database = opening.result;
-    const transaction = database.transaction(name, 'readwrite');
-    transaction.objectStore(name).openCursor().onsuccess = ({ target }) => {
-      const cursor = target.result;
-      if (!cursor) return;
-      const changed = change(cursor.value, cursor.key);
-      if (changed) cursor.update(changed);
-      cursor.continue();
-    };
-    transaction.onabort = failed;
-    transaction.oncomplete = () => (database.close(), done(null));
-  };
 })";
 
 /// A page that says nothing to the worker, which would start it.
@@ -77,8 +44,12 @@ async fn holder(driver: &Driver, origin: &Origin) -> Result<Visitor> {
     show(&visitor, DRAWING).await?;
     let held = IMAGES + 1;
     visitor.until_held(held).await?;
+    // And has word of each for a worker that starts.
+    let resources = records::all("resources");
     visitor
-        .until(&format!("{WORDS}.then((words) => words === {held})"))
+        .until(&format!(
+            "(await {resources}).filter(({{ cold }}) => cold).length === {held}"
+        ))
         .await?;
     visitor.goto(&origin.url(SILENT)).await?;
     Ok(visitor)
@@ -142,12 +113,6 @@ async fn whatever_is_not_certain_waits_for_the_wasm() -> Result<()> {
         Ok(origin.requests("/image0.jpg")?.len() - before)
     };
     let asked = async || asked_by(SILENT).await;
-    let change = async |store: &str, change: &str| {
-        visitor
-            .eval::<()>(&format!("({CHANGE})({}, {change})", json!(store)))
-            .await
-    };
-    let each = |change: &str| format!("(record) => {{ {change}; return record; }}");
     assert_eq!(asked().await?, 0);
     for (store, what, back) in [
         // Its time is over, by its own word and by the manifest's.
@@ -181,9 +146,9 @@ async fn whatever_is_not_certain_waits_for_the_wasm() -> Result<()> {
         ),
         ("blocks", "record[11] ^= 64", "record[11] ^= 64"),
     ] {
-        change(store, &each(what)).await?;
+        visitor.change_records(store, what).await?;
         assert_eq!(asked().await?, 1, "{what}");
-        change(store, &each(back)).await?;
+        visitor.change_records(store, back).await?;
         assert_eq!(asked().await?, 0, "{back}");
     }
     // Of a page that wants nothing of us.

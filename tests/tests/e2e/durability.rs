@@ -152,26 +152,7 @@ async fn record_that_rotted_is_dropped_and_fetched_again() -> Result<()> {
     visitor.goto(&origin.url("/empty.html")).await?;
     visitor.stop_workers().await?;
     visitor
-        .eval::<()>(
-            "new Promise((done, failed) => {
-               const opening = indexedDB.open('fugitive');
-               opening.onerror = failed;
-               opening.onsuccess = () => {
-                 const database = opening.result;
-                 const transaction = database.transaction('blocks', 'readwrite');
-                 transaction.objectStore('blocks').openCursor().onsuccess = ({ target }) => {
-                   const cursor = target.result;
-                   if (!cursor) return;
-                   const block = cursor.value;
-                   block[block.length >> 1] ^= 1;
-                   cursor.update(block);
-                   cursor.continue();
-                 };
-                 transaction.onabort = failed;
-                 transaction.oncomplete = () => (database.close(), done(null));
-               };
-             })",
-        )
+        .change_records("blocks", "record[record.length >> 1] ^= 1")
         .await?;
     // What the browser itself has cached would stand in for the origin.
     visitor.clear_cache().await?;
