@@ -11,6 +11,9 @@ use std::sync::{
 /// In bytes: a quarter of a client's queue, and more than sixteen connections take to set up.
 pub const MOST: usize = 256 << 10;
 
+/// What a sender is told of whom more would wait.
+pub const TOO_MUCH: &str = "too much of what you sent waits to be read by others";
+
 #[derive(Default)]
 struct Counted {
     bytes: AtomicUsize,

@@ -80,25 +80,33 @@ struct Shelf {
 #[derive(Clone, Debug)]
 pub struct Catalog {
     shelf: watch::Receiver<Option<Arc<Shelf>>>,
-    outboards: Arc<Path>,
+    outboards: [Arc<Path>; 2],
+}
+
+/// What is listed beside the folder's files.
+pub struct Elsewhere {
+    /// All of it.
+    pub entries: watch::Receiver<Entries>,
+    /// Where its outboards are.
+    pub outboards: PathBuf,
 }
 
 impl Catalog {
     /// Begins to scan and goes on until `end`. The root must be canonical. Hashes are kept in a file
-    /// if there is one for them. What comes from elsewhere is listed beside the folder's files.
+    /// if there is one for them.
     pub fn open(
         root: PathBuf,
         rules: Rules,
         outboards: PathBuf,
         hashes: Option<PathBuf>,
-        elsewhere: watch::Receiver<Entries>,
+        elsewhere: Elsewhere,
         policy: watch::Receiver<Policy>,
         end: CancellationToken,
     ) -> Self {
         let (publish, shelf) = watch::channel(None);
         let catalog = Self {
             shelf,
-            outboards: outboards.clone().into(),
+            outboards: [outboards.clone().into(), elsewhere.outboards.into()],
         };
         let mut scanner = Scanner::live(root.clone(), rules, outboards, SETTLE);
         if let Some(hashes) = hashes {
@@ -106,7 +114,7 @@ impl Catalog {
         }
         tokio::spawn(async move {
             tokio::select! {
-                () = follow(root, scanner, elsewhere, policy, publish) => {}
+                () = follow(root, scanner, elsewhere.entries, policy, publish) => {}
                 () = end.cancelled() => {}
             }
         });
@@ -155,9 +163,9 @@ impl Catalog {
             .strip_prefix("bao/")
             .and_then(id)
             .ok_or_else(reject::not_found)?;
-        let path = self.outboards.join(id.to_hex());
+        let [ours, elsewhere] = self.outboards.each_ref().map(|f| f.join(id.to_hex()));
         let outboard = tokio::task::spawn_blocking(move || {
-            let file = File::open(path)?;
+            let file = File::open(ours).or_else(|_| File::open(elsewhere))?;
             OnDisk::immutable(file, &format!("\"{id}\""), "application/octet-stream")
         });
         match outboard.await.unwrap_or_else(|e| Err(io::Error::other(e))) {

@@ -72,7 +72,7 @@ use crate::{
     access::{Access, BadAccess},
     access_log::{AccessLog, Counted, Line},
     address::Visitor,
-    catalog::Catalog,
+    catalog::{Catalog, Elsewhere},
     client_files::ClientFiles,
     clock::{Clocks, WallClock},
     config::BadLimit,
@@ -204,6 +204,7 @@ impl Server {
         let site = Site::new(&folder).map_err(|e| Unable::Site(config.site.clone(), e))?;
         let site = Arc::new(site);
         let store = outboards.join("upstream.redb");
+        let trees = outboards.join("upstream");
         let outboards = outboards.join("bao");
         std::fs::create_dir_all(&outboards).map_err(Unable::Cache)?;
 
@@ -212,11 +213,12 @@ impl Server {
             stalled: Duration::from_secs(config.timeouts.stalled_seconds),
         };
         let end = CancellationToken::new();
-        let (upstream, elsewhere) = match config.upstream.sites.is_empty() {
+        let (upstream, entries) = match config.upstream.sites.is_empty() {
             true => (None, watch::channel(Entries::default()).1),
             false => {
                 let (clock, end) = (clock.clone(), end.clone());
-                let (upstream, entries) = Upstream::open(&config.upstream, &store, clock, end)?;
+                let (upstream, entries) =
+                    Upstream::open(&config.upstream, &store, &trees, clock, end)?;
                 (Some(upstream), entries)
             }
         };
@@ -224,6 +226,10 @@ impl Server {
         let root = site.root().to_owned();
         let (policy, stated) = watch::channel(config.stated_policy()?);
         let ending = end.clone();
+        let elsewhere = Elsewhere {
+            entries,
+            outboards: trees,
+        };
         let catalog = Catalog::open(root, listed, outboards, hashes, elsewhere, stated, ending);
         let secret = config.access.ticket_secret.as_deref();
         let (known, rules) = settings(&config)?;
@@ -233,7 +239,8 @@ impl Server {
         let signalling = Signalling::new(known, rules, secret, clocks, counted, ending);
         if !config.cluster.is_empty() {
             secret.ok_or(Unable::NoSecret)?;
-            signalling.join_cluster(config.cluster.clone(), end.clone());
+            let upstream = upstream.as_ref();
+            cluster::join(config.cluster.clone(), &signalling, upstream, end.clone());
         }
         let (mut news, telling) = (catalog.clone(), signalling.clone());
         tokio::spawn(async move {

@@ -366,26 +366,13 @@ impl Scanner {
             ));
         }
         if let Some(outboard) = &outboard {
-            self.keep(id, outboard)?;
+            outboard::keep(&self.outboards, id, outboard)?;
         }
         Ok(Known {
             stamp: candidate.stamp,
             id,
             bao: outboard.is_some(),
         })
-    }
-
-    /// Whole or not at all: a reader may come at any time, and so may the end of the process.
-    fn keep(&self, id: ContentId, outboard: &[u8]) -> io::Result<()> {
-        let path = self.outboards.join(id.to_hex());
-        if fs::metadata(&path).is_ok_and(|m| m.len() == outboard.len() as u64) {
-            return Ok(());
-        }
-        let mut file = tempfile::NamedTempFile::new_in(&self.outboards)?;
-        io::Write::write_all(&mut file, outboard)?;
-        readable(file.as_file())?;
-        file.persist(path)?;
-        Ok(())
     }
 
     fn variant(&self, candidate: &Candidate, known: &Known) -> Variant {

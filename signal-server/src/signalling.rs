@@ -24,7 +24,7 @@ use crate::{
     address::Visitor,
     backlog::Backlog,
     clock::{self, Clocks},
-    cluster::{abroad::Abroad, nats::Nats},
+    cluster::{Backbone, ServerId, abroad::Abroad},
     entity,
     frames::Frame,
     geo::Geo,
@@ -193,12 +193,16 @@ impl Signalling {
         (state.matchmaker.counts(), largest)
     }
 
-    /// Makes one server of this and all others that these NATS servers lead to.
-    pub fn join_cluster(&self, urls: Vec<String>, end: CancellationToken) {
-        // The connection must not keep alive what it belongs to.
+    /// Is one of many servers from now on.
+    pub fn join_cluster(&self, me: ServerId, backbone: Arc<dyn Backbone>) {
+        self.lock().abroad = Some(Abroad::new(me, backbone));
+    }
+
+    /// Takes letters of other servers. It keeps nothing alive of what it belongs to.
+    pub fn letters(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
         let (state, clocks) = (Arc::downgrade(&self.state), self.clocks.clone());
         let (sockets, metrics) = (self.sockets.clone(), self.metrics.clone());
-        let take = move |letter: &[u8]| {
+        move |letter| {
             if let Some(state) = state.upgrade() {
                 let signalling = Self {
                     state,
@@ -208,11 +212,7 @@ impl Signalling {
                 };
                 signalling.letter(letter);
             }
-        };
-        let me = rand::random();
-        tracing::info!("cluster: this is server {me:016x}");
-        let nats = Nats::start(urls, me, Arc::new(take), end);
-        self.lock().abroad = Some(Abroad::new(me, nats));
+        }
     }
 
     /// How many other servers are in the cluster.

@@ -1,7 +1,10 @@
 //! Which of our peers are guests where, and who is a guest here. Pure, as the matchmaker is: letters
 //! go out through the backbone, all else is said by whoever calls.
 
+mod crowds;
 mod directory;
+mod guests;
+mod hosts;
 mod reports;
 
 use std::{
@@ -14,10 +17,15 @@ use fugitive_signal::{ToClient, ToServer, decode, encode};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use self::reports::may_say;
+use self::{
+    crowds::Crowds,
+    guests::unread,
+    hosts::{Host, gone},
+    reports::may_say,
+};
 use super::{Backbone, Kind, Letter, ServerId};
 use crate::{
-    matchmaker::{Conn, Guest, MOST_OFFERED, Matchmaker, Output, Passport},
+    matchmaker::{Conn, MOST_OFFERED, Matchmaker, Output, Passport, page_key},
     ticket::Id,
 };
 
@@ -55,12 +63,6 @@ pub struct Call {
     pub bans: Vec<String>,
 }
 
-/// Where one of ours is a guest.
-struct Host {
-    server: ServerId,
-    partners: Vec<Id>,
-}
-
 struct Seeking {
     want: u16,
     tries: usize,
@@ -81,6 +83,7 @@ pub struct Abroad {
     finding: HashMap<Conn, u64>,
     /// Channels of ours to peers that they are linked to elsewhere.
     channels: HashMap<Conn, BTreeSet<Id>>,
+    crowds: Crowds,
     still_at: u64,
     origins_at: u64,
 }
@@ -106,6 +109,7 @@ impl Abroad {
             seeking: HashMap::new(),
             finding: HashMap::new(),
             channels: HashMap::new(),
+            crowds: Crowds::default(),
             still_at: 0,
             origins_at: 0,
         }
@@ -125,82 +129,6 @@ impl Abroad {
             body,
         };
         self.backbone.tell(server, letter.bytes_with(more));
-    }
-
-    /// Whether a connection is that of a guest.
-    pub fn is_guest(&self, conn: Conn) -> bool {
-        self.homes.contains_key(&conn)
-    }
-
-    /// What the matchmaker sends to a guest goes to its home.
-    pub fn send(&mut self, to: Conn, message: &ToClient) {
-        let Some((home, conn)) = self.homes.get(&to).copied() else {
-            return;
-        };
-        let is_news = match message {
-            ToClient::Offered { peers } | ToClient::Holders { peers, .. } => !peers.is_empty(),
-            ToClient::Gone { .. } | ToClient::Signal { .. } | ToClient::Refused { .. } => true,
-            _ => false,
-        };
-        if is_news {
-            self.tell(home, Kind::Hear, conn, &encode(message), &[]);
-        }
-    }
-
-    /// Hands on a signal to a guest; `false` if it is none.
-    pub fn relay(&self, to: Conn, envelope: &[u8], signal: &[u8]) -> bool {
-        let home = self.homes.get(&to);
-        if let Some((home, conn)) = home {
-            self.tell(*home, Kind::Hear, *conn, envelope, signal);
-        }
-        home.is_some()
-    }
-
-    /// Hands on what one of ours says to a peer elsewhere; `false` if it knows none of this name
-    /// there.
-    pub fn say(&self, conn: Conn, to: &str, message: &[u8]) -> bool {
-        let Some(hosts) = self.hosts.get(&conn) else {
-            return false;
-        };
-        let Ok(to) = to.parse::<Id>() else {
-            return false;
-        };
-        let host = hosts.iter().find(|host| host.partners.contains(&to));
-        if let Some(host) = host {
-            self.tell(host.server, Kind::Say, conn.0, message, &[]);
-        }
-        host.is_some()
-    }
-
-    /// Whether the matchmaker says of a peer that it is gone, and it is still known elsewhere.
-    pub fn is_known_elsewhere(&self, conn: Conn, message: &ToClient) -> bool {
-        let (ToClient::Gone { peer }, Some(hosts)) = (message, self.hosts.get(&conn)) else {
-            return false;
-        };
-        let id = peer.parse::<Id>();
-        id.is_ok_and(|id| hosts.iter().any(|host| host.partners.contains(&id)))
-    }
-
-    /// The matchmaker forgot a guest; `false` if it was none.
-    pub fn close(&mut self, conn: Conn) -> bool {
-        let Some(home) = self.homes.remove(&conn) else {
-            return false;
-        };
-        if self.guests.get(&home) == Some(&conn) {
-            self.guests.remove(&home);
-            self.tell(home.0, Kind::Closed, home.1, &[], &[]);
-        }
-        true
-    }
-
-    /// One of ours went away.
-    pub fn left(&mut self, conn: Conn) {
-        self.seeking.remove(&conn);
-        self.finding.remove(&conn);
-        self.channels.remove(&conn);
-        for host in self.hosts.remove(&conn).into_iter().flatten() {
-            self.tell(host.server, Kind::Left, conn.0, &[], &[]);
-        }
     }
 
     /// One of ours asked for peers or holders, and found so many here, or says something about a peer.
@@ -262,7 +190,9 @@ impl Abroad {
         self.call_out(conn, passport, want, None);
     }
 
-    fn call_out(&self, conn: Conn, passport: Passport, want: u16, content: Option<ContentId>) {
+    fn call_out(&mut self, conn: Conn, passport: Passport, want: u16, content: Option<ContentId>) {
+        self.crowds
+            .say_again(page_key(&passport.origin, &passport.page));
         let call = Call {
             origin: passport.origin.to_string(),
             page: passport.page.to_string(),
@@ -304,9 +234,14 @@ impl Abroad {
         }
         let guest = self.guests.get(&(from, conn)).copied();
         match letter.kind {
-            Kind::Beat => {}
+            Kind::Beat | Kind::Site => {}
             Kind::Call => {
                 if let Ok(call) = decode::<Call>(body) {
+                    let page = page_key(&call.origin, &call.page);
+                    let at_home = call.at_home.min(usize::from(u16::MAX)) as u16;
+                    if matchmaker.counts_crowds() && matchmaker.knows_origin(&call.origin) {
+                        self.hear_crowd(from, page, at_home, matchmaker, now);
+                    }
                     self.invite(from, conn, call, matchmaker, next, now, rng, out);
                 }
             }
@@ -338,6 +273,12 @@ impl Abroad {
                     }
                 }
             }
+            Kind::Crowds => self.hear_crowds(from, body, matchmaker, now),
+            Kind::Unread => {
+                if let Some(guest) = guest {
+                    unread(guest, body, matchmaker, deliver);
+                }
+            }
             Kind::Hear => self.hear(from, Conn(conn), body, matchmaker, deliver),
             Kind::Closed => {
                 if let Some(hosts) = self.hosts.get_mut(&Conn(conn))
@@ -347,107 +288,6 @@ impl Abroad {
                     gone(Conn(conn), host, matchmaker, deliver);
                 }
             }
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "time and rng are arguments here")]
-    fn invite(
-        &mut self,
-        home: ServerId,
-        conn: u64,
-        call: Call,
-        matchmaker: &mut Matchmaker,
-        next: &mut u64,
-        now: u64,
-        rng: &mut impl Rng,
-        out: &mut Vec<Output>,
-    ) {
-        if !matchmaker.knows_origin(&call.origin) || self.homes.len() >= MOST_GUESTS {
-            return;
-        }
-        let want = call.want;
-        let (ask, at_once) = match call.content {
-            Some(id) => (ToServer::Find { id, want }, 0),
-            None => (ToServer::More { want }, want),
-        };
-        if let Some(guest) = self.guests.get(&(home, conn)).copied() {
-            if matchmaker.heard(guest, now, out) {
-                let page = call.page;
-                matchmaker.receive(guest, ToServer::Page { page }, now, rng, out);
-                matchmaker.receive(guest, ask, now, rng, out);
-            }
-            return;
-        }
-        *next += 1;
-        let guest = Conn(*next);
-        self.guests.insert((home, conn), guest);
-        self.homes.insert(guest, (home, conn));
-        matchmaker.open(guest, &call.origin, now);
-        let bans = call.bans.iter().filter_map(|id| id.parse().ok());
-        let is = Guest {
-            at_home: call.at_home,
-            bans: bans.collect(),
-        };
-        let (page, ticket) = (&call.page, call.ticket);
-        matchmaker.welcome_guest(guest, is, page, at_once, ticket, now, rng, out);
-        if call.content.is_some() {
-            matchmaker.receive(guest, ask, now, rng, out);
-        }
-        // Whom it was offered nobody has no business here.
-        if matchmaker.links(guest) == 0 {
-            self.forget_guest(guest);
-            matchmaker.closed(guest, now, out);
-        }
-    }
-
-    fn forget_guest(&mut self, guest: Conn) {
-        if let Some(home) = self.homes.remove(&guest) {
-            self.guests.remove(&home);
-        }
-    }
-
-    /// One of ours is told something where it is a guest.
-    fn hear(
-        &mut self,
-        host: ServerId,
-        conn: Conn,
-        body: &[u8],
-        matchmaker: &Matchmaker,
-        deliver: &mut Vec<Deliver>,
-    ) {
-        let known = self.hosts.get_mut(&conn).and_then(|hosts| {
-            let host = hosts.iter_mut().find(|known| known.server == host);
-            host.map(|host| &mut host.partners)
-        });
-        if let Some(from) = fugitive_signal::sender(body).and_then(|from| from.parse().ok()) {
-            match known {
-                Some(_) => deliver.push(Deliver::Signal(conn, from, body.to_vec())),
-                None => self.tell(host, Kind::Left, conn.0, &[], &[]),
-            }
-            return;
-        }
-        match (decode(body), known) {
-            (Ok(message @ (ToClient::Offered { .. } | ToClient::Holders { .. })), _) => {
-                self.met(host, conn, message, matchmaker, deliver);
-            }
-            (Ok(message @ ToClient::Refused { .. }), Some(_)) => {
-                deliver.push(Deliver::Message(conn, message));
-            }
-            (Ok(ToClient::Gone { peer }), Some(partners)) => {
-                partners.retain(|partner| partner.to_string() != peer);
-                let is_empty = partners.is_empty();
-                let is_known_here = peer
-                    .parse()
-                    .is_ok_and(|other| matchmaker.friend_of(conn, other).is_some());
-                if !is_known_here {
-                    deliver.push(Deliver::Message(conn, ToClient::Gone { peer }));
-                }
-                if is_empty && let Some(hosts) = self.hosts.get_mut(&conn) {
-                    hosts.retain(|known| known.server != host);
-                    self.tell(host, Kind::Left, conn.0, &[], &[]);
-                }
-            }
-            _ => {}
         }
     }
 
@@ -465,7 +305,7 @@ impl Abroad {
             conn: 0,
             body: &[],
         };
-        self.backbone.beat(beat.bytes());
+        self.backbone.tell_all(beat.bytes());
         let lost: Vec<ServerId> = self
             .servers
             .iter()
@@ -486,7 +326,10 @@ impl Abroad {
         for conn in due {
             self.call(conn, matchmaker, now);
         }
-        if now >= self.still_at {
+        let is_time = now >= self.still_at;
+        self.tell_crowds(is_time, matchmaker);
+        if is_time {
+            self.end_crowds(matchmaker, now);
             self.still_at = now + STILL;
             let mut still: BTreeMap<ServerId, Vec<u8>> = BTreeMap::new();
             for (conn, hosts) in &self.hosts {
@@ -517,6 +360,7 @@ impl Abroad {
         deliver: &mut Vec<Deliver>,
     ) {
         self.servers.remove(&server);
+        self.lose_crowds(server, matchmaker);
         // First these: who is a guest here as well is not gone yet.
         for (conn, hosts) in &mut self.hosts {
             while let Some(at) = hosts.iter().position(|host| host.server == server) {
@@ -534,16 +378,6 @@ impl Abroad {
         for guest in guests {
             self.forget_guest(guest);
             matchmaker.closed(guest, now, out);
-        }
-    }
-}
-
-/// A peer that is still known in another way is not gone.
-fn gone(conn: Conn, host: Host, matchmaker: &Matchmaker, deliver: &mut Vec<Deliver>) {
-    for partner in host.partners {
-        if matchmaker.friend_of(conn, partner).is_none() {
-            let peer = partner.to_string();
-            deliver.push(Deliver::Message(conn, ToClient::Gone { peer }));
         }
     }
 }

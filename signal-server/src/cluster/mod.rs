@@ -10,10 +10,20 @@
 //! beats (a server that is silent is lost, and its peers with it), and the list of those who are
 //! still guests (others are shown out).
 //!
+//! Servers that make the manifest of the same live site share that as well (see
+//! [`upstream`](crate::upstream)).
+//!
 //! [`Alone`] is the backbone of one server, [`nats`] that of many.
 
 pub mod abroad;
 pub mod nats;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use self::nats::Nats;
+use crate::{signalling::Signalling, upstream::Upstream};
 
 /// One run of a server; random.
 pub type ServerId = u64;
@@ -25,7 +35,7 @@ pub trait Backbone: Send + Sync {
     /// To all servers that attend to this origin.
     fn call(&self, origin: &str, message: Vec<u8>);
     /// To all servers.
-    fn beat(&self, message: Vec<u8>);
+    fn tell_all(&self, message: Vec<u8>);
     /// From now on, take what is called out for this origin.
     fn attend(&self, origin: &str);
     /// Take only what is called out for these.
@@ -38,9 +48,31 @@ pub struct Alone;
 impl Backbone for Alone {
     fn tell(&self, _: ServerId, _: Vec<u8>) {}
     fn call(&self, _: &str, _: Vec<u8>) {}
-    fn beat(&self, _: Vec<u8>) {}
+    fn tell_all(&self, _: Vec<u8>) {}
     fn attend(&self, _: &str) {}
     fn attend_only(&self, _: &dyn Fn(&str) -> bool) {}
+}
+
+/// Makes one server of this and all others that these NATS servers lead to.
+pub fn join(
+    urls: Vec<String>,
+    signalling: &Signalling,
+    upstream: Option<&Upstream>,
+    end: CancellationToken,
+) {
+    let me = rand::random();
+    tracing::info!("cluster: this is server {me:016x}");
+    let (peers, sites) = (signalling.letters(), upstream.map(Upstream::letters));
+    let take = move |letter: &[u8]| {
+        if !sites.as_ref().is_some_and(|take| take(letter)) {
+            peers(letter);
+        }
+    };
+    let nats = Nats::start(urls, me, Arc::new(take), end);
+    signalling.join_cluster(me, nats.clone());
+    if let Some(upstream) = upstream {
+        upstream.join_cluster(me, nats);
+    }
 }
 
 /// What a message between servers is about.
@@ -60,9 +92,15 @@ pub enum Kind {
     Left,
     /// These of mine are still your guests: numbers of connections, 8 bytes each.
     Still,
+    /// About a live site that both follow, by whose number it is known in the place of a connection's.
+    Site,
+    /// So many of mine are on these pages: 8 bytes for a page, 2 for the count.
+    Crowds,
+    /// My peer, your guest, reads less than your peer of this name sends it.
+    Unread,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 10] = [
     Kind::Beat,
     Kind::Call,
     Kind::Say,
@@ -70,6 +108,9 @@ const KINDS: [Kind; 7] = [
     Kind::Closed,
     Kind::Left,
     Kind::Still,
+    Kind::Site,
+    Kind::Crowds,
+    Kind::Unread,
 ];
 
 /// A message between servers: its kind, who sends it, and the connection that it is about, by the
@@ -134,7 +175,7 @@ mod tests {
             };
             assert_eq!(Letter::read(&letter.bytes()), Some(letter));
         }
-        for garbage in [&[][..], &[1; HEAD - 1], &[7; HEAD], &[255; 99]] {
+        for garbage in [&[][..], &[1; HEAD - 1], &[10; HEAD], &[255; 99]] {
             assert_eq!(Letter::read(garbage), None);
         }
     }

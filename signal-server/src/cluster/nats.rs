@@ -23,7 +23,7 @@ const WAITING: usize = 1 << 16;
 /// The longest pause between two attempts to reach a node.
 const PAUSE: Duration = Duration::from_millis(500);
 
-const BEAT: &str = "fugitive.beat";
+const ALL: &str = "fugitive.beat";
 
 /// What is done with a letter that came.
 pub type Take = Arc<dyn Fn(&[u8]) + Send + Sync>;
@@ -55,7 +55,7 @@ impl Nats {
             take,
             attended: Mutex::default(),
         });
-        nats.listen(BEAT.into(), BEAT.into());
+        nats.listen(ALL.into(), ALL.into());
         let own = server_subject(me);
         nats.listen(own.as_str().into(), own);
         nats
@@ -142,8 +142,8 @@ impl Backbone for Nats {
         self.send(call_subject(origin), message);
     }
 
-    fn beat(&self, message: Vec<u8>) {
-        self.send(BEAT.into(), message);
+    fn tell_all(&self, message: Vec<u8>) {
+        self.send(ALL.into(), message);
     }
 
     fn attend(&self, origin: &str) {

@@ -24,15 +24,6 @@ pub struct Passport {
     pub bans: Vec<String>,
 }
 
-/// What the home of a guest says of it.
-#[derive(Debug, Default)]
-pub struct Guest {
-    /// How many are on its page there, with it.
-    pub at_home: usize,
-    /// Whom it does not want to meet.
-    pub bans: Vec<Id>,
-}
-
 impl Peer {
     /// Whether it is a peer of another server.
     pub(super) fn is_guest(&self) -> bool {
@@ -55,7 +46,7 @@ impl Matchmaker {
     pub fn welcome_guest(
         &mut self,
         conn: Conn,
-        guest: Guest,
+        bans: Vec<Id>,
         page: &str,
         want: u16,
         ticket: String,
@@ -64,7 +55,7 @@ impl Matchmaker {
         out: &mut Vec<Output>,
     ) {
         let joining = Joining {
-            guest: Some(guest),
+            bans,
             conn,
             page,
             want,

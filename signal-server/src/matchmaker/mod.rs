@@ -11,6 +11,8 @@
 //! link does the server relay.
 
 mod coordinates;
+mod counts;
+mod crowds;
 mod directory;
 mod guests;
 mod index;
@@ -31,7 +33,9 @@ use rand::Rng;
 
 pub use self::{
     coordinates::Coordinate,
-    guests::{Guest, Passport},
+    counts::Counts,
+    crowds::{PageKey, page_key},
+    guests::Passport,
     place::Place,
 };
 use self::{
@@ -128,23 +132,6 @@ impl Default for Rules {
     }
 }
 
-/// How many there are of what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Connections, joined or not.
-    pub connections: usize,
-    /// Peers that have joined.
-    pub peers: usize,
-    /// Origins.
-    pub origins: usize,
-    /// Pages that somebody who is there is on, or was lately.
-    pub pages: usize,
-    /// Pairs that said that their channel is open.
-    pub channels: usize,
-    /// Announcements in the directory.
-    pub holds: usize,
-}
-
 struct Connection {
     origin: Arc<str>,
     place: Place,
@@ -169,8 +156,6 @@ struct Peer {
     elsewhere: u16,
     /// Of how many at most; none for a guest.
     room: u16,
-    /// A guest's home has so many on its page.
-    at_home: usize,
     place: Place,
     coordinate: Coordinate,
     bans: VecDeque<Id>,
@@ -178,8 +163,8 @@ struct Peer {
     held: Vec<ContentId>,
 }
 
-#[derive(Default)]
 struct Site {
+    origin: Arc<str>,
     peers: usize,
     pages: HashMap<Arc<str>, Crowd>,
     last_page: Page,
@@ -189,6 +174,7 @@ struct Site {
 /// Those who are found on a page.
 struct Crowd {
     page: Page,
+    key: PageKey,
     count: usize,
     /// How many of them are at other servers.
     guests: usize,
@@ -213,6 +199,7 @@ pub struct Matchmaker {
     connections: HashMap<Conn, Connection>,
     peers: HashMap<Id, Peer>,
     sites: HashMap<Arc<str>, Site>,
+    crowds_elsewhere: HashMap<PageKey, usize>,
     formers: HashMap<Id, Former>,
     /// Until when they are remembered, the oldest first; those who came back stand here for nothing.
     forgotten: VecDeque<(u64, Id)>,
@@ -232,6 +219,7 @@ impl Matchmaker {
             connections: HashMap::new(),
             peers: HashMap::new(),
             sites: HashMap::new(),
+            crowds_elsewhere: HashMap::new(),
             formers: HashMap::new(),
             forgotten: VecDeque::new(),
             directory: Directory::default(),
@@ -252,34 +240,6 @@ impl Matchmaker {
 
     fn date(&self, now: u64) -> u64 {
         now.saturating_add_signed(self.ahead)
-    }
-
-    /// How many have joined.
-    pub fn joined(&self) -> usize {
-        self.peers.len()
-    }
-
-    /// How many there are of what.
-    pub fn counts(&self) -> Counts {
-        Counts {
-            connections: self.connections.len(),
-            peers: self.peers.len(),
-            origins: self.sites.len(),
-            pages: self.sites.values().map(|site| site.pages.len()).sum(),
-            channels: self.channels,
-            holds: self.directory.len(),
-        }
-    }
-
-    /// The origins with the most peers, and how many these are.
-    pub fn largest(&self, most: usize) -> Vec<(Arc<str>, usize)> {
-        let sites = self.sites.iter();
-        let mut sites: Vec<_> = sites
-            .map(|(name, site)| (name.clone(), site.peers))
-            .collect();
-        sites.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        sites.truncate(most);
-        sites
     }
 
     /// A connection was opened, by a page of this origin.
@@ -356,7 +316,7 @@ impl Matchmaker {
                     position,
                 } => {
                     let joining = Joining {
-                        guest: None,
+                        bans: Vec::new(),
                         conn,
                         page: &page,
                         want,

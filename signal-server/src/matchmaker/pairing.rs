@@ -142,14 +142,14 @@ impl Matchmaker {
         let Some(peer) = self.peers.get(&id) else {
             return Vec::new();
         };
-        if !self.has_company(peer, peer) {
+        if !self.has_company(peer) {
             return Vec::new();
         }
         let page = peer.page();
         let welcome = |other: &Id| {
             let found = self.peers.get(other)?;
             let same = found.origin == peer.origin && is_welcome(id, peer, *other, found, now);
-            (same && self.has_company(found, peer)).then_some(found)
+            (same && self.has_company(found)).then_some(found)
         };
         let here = |other: &Id| welcome(other).is_some_and(|found| found.was_on(page));
         let idle = peer
@@ -192,24 +192,6 @@ impl Matchmaker {
         chosen
     }
 
-    /// Whether there are so many on the peer's page that it is one of several. Who asks may be a guest,
-    /// and know how many there are at its home.
-    fn has_company(&self, peer: &Peer, asks: &Peer) -> bool {
-        if self.rules.threshold == 0 {
-            return true;
-        }
-        let site = self.sites.get(&peer.origin);
-        let page = peer.pages.front().map(|(name, _)| name);
-        let crowd = site.zip(page).and_then(|(site, page)| site.pages.get(page));
-        crowd.is_some_and(|crowd| {
-            let is_same = asks.page() == peer.page();
-            let at_home = if is_same { asks.at_home } else { 0 };
-            // Guests of the same home are among those.
-            let count = crowd.count.max(crowd.count - crowd.guests + at_home);
-            count >= self.rules.threshold
-        })
-    }
-
     /// Strangers with room on a page (0: on the site), the best first.
     #[expect(clippy::too_many_arguments, reason = "time and rng are arguments here")]
     fn nearest(
@@ -236,7 +218,7 @@ impl Matchmaker {
                     && !but.contains(&other)
                     && !into.iter().any(|(_, seen)| *seen == other)
                     && is_welcome(id, peer, other, found, now)
-                    && self.has_company(found, peer);
+                    && self.has_company(found);
                 if is_new {
                     into.push((self.cost(peer, found), other));
                 }
@@ -425,8 +407,8 @@ impl Matchmaker {
             if let Some(holder) = self.peers.get(&other)
                 && other != id
                 && is_welcome(id, peer, other, holder, now)
-                && self.has_company(peer, peer)
-                && self.has_company(holder, peer)
+                && self.has_company(peer)
+                && self.has_company(holder)
             {
                 found.push((!holder.has_room(), self.cost(peer, holder), other));
             }

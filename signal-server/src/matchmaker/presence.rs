@@ -9,15 +9,16 @@ use fugitive_signal::{Position, ToClient};
 use rand::{Rng, RngExt};
 
 use super::{
-    Conn, Coordinate, Crowd, Former, Guest, LONGEST_PAGE, MOST_BEEN, MOST_LINKS, MOST_REMEMBERED,
-    Matchmaker, Output, Page, Peer, Place, REMEMBERED, ROOM, Site, names, pairing::State, refuse,
-    send,
+    Conn, Coordinate, Crowd, Former, LONGEST_PAGE, MOST_BEEN, MOST_LINKS, MOST_REMEMBERED,
+    Matchmaker, Output, Page, Peer, Place, REMEMBERED, ROOM, Site, names, page_key, pairing::State,
+    refuse, send,
 };
 use crate::ticket::Id;
 
 /// Who comes.
 pub(super) struct Joining<'a> {
-    pub(super) guest: Option<Guest>,
+    /// Beside those of earlier.
+    pub(super) bans: Vec<Id>,
     pub(super) conn: Conn,
     pub(super) page: &'a str,
     pub(super) want: u16,
@@ -36,7 +37,6 @@ impl Peer {
             busy: 0,
             elsewhere: 0,
             room: ROOM,
-            at_home: 0,
             place,
             coordinate: Coordinate::default(),
             bans: VecDeque::new(),
@@ -62,6 +62,7 @@ impl Site {
         let name: Arc<str> = page.into();
         let crowd = Crowd {
             page: self.last_page,
+            key: page_key(&self.origin, page),
             count: 1,
             guests,
         };
@@ -90,7 +91,7 @@ impl Matchmaker {
         out: &mut Vec<Output>,
     ) {
         let Joining {
-            guest,
+            bans,
             conn,
             page,
             want,
@@ -142,14 +143,12 @@ impl Matchmaker {
             connection.peer = Some(id);
         }
         let mut former = former.unwrap_or_else(|| Peer::new(conn, &origin, place));
-        let Guest { at_home, bans } = guest.unwrap_or_default();
         former.ban_all(bans);
         let peer = Peer {
             conn,
             origin: origin.clone(),
             room: room.min(MOST_LINKS as u16),
             elsewhere: 0,
-            at_home,
             place,
             ..former
         };
@@ -169,7 +168,8 @@ impl Matchmaker {
 
     /// Takes a peer into its site and page.
     pub(super) fn insert(&mut self, id: Id, mut peer: Peer, page: &str) {
-        let site = self.sites.entry(peer.origin.clone()).or_default();
+        let site = self.sites.entry(peer.origin.clone());
+        let site = site.or_insert_with(|| Site::of(&peer.origin));
         site.peers += 1;
         // Pages may have got new numbers while it was away.
         let before = std::mem::take(&mut peer.pages);

@@ -6,15 +6,13 @@ use fugitive_signal::{Signal, ToClient};
 
 use super::{POLICY, Signalling, State};
 use crate::{
+    backlog::TOO_MUCH,
     cluster::abroad::Deliver,
     matchmaker::{Conn, Output},
     metrics,
     socket::{Outgoing, Unsent},
     ticket::Id,
 };
-
-/// To a sender.
-const TOO_MUCH: &str = "too much of what you sent waits to be read by others";
 
 impl Signalling {
     /// Hands a signal on as it stands: the server has no business with what is in it.
@@ -65,13 +63,17 @@ impl Signalling {
     }
 }
 
-/// Sends what came from other servers for clients of ours. Who sent more than is read is not told where
-/// it was offered our client, and not ours to it: that server knows nothing of our queues.
+/// Sends what came from other servers for clients of ours.
 pub(super) fn hand_out(state: &mut State, deliver: Vec<Deliver>, now: u64, out: &mut Vec<Output>) {
     for delivery in deliver {
         match delivery {
             Deliver::Signal(to, from, bytes) => {
-                foreign(state, from, to, &bytes, now, out);
+                let unsent = foreign(state, from, to, &bytes, now, out);
+                if unsent == Some(Unsent::TooMuch)
+                    && let Some(abroad) = &state.abroad
+                {
+                    abroad.unread(to, from);
+                }
             }
             Deliver::Message(to, message) => {
                 let bytes = fugitive_signal::encode(&message);

@@ -28,6 +28,8 @@ use warp::http::{
     header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT},
 };
 
+use crate::outboard::Growing;
+
 /// A request that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,8 @@ pub struct Fetched {
     pub id: ContentId,
     /// The length of the body, in bytes.
     pub len: u64,
+    /// Its outboard, if it is long enough for one.
+    pub outboard: Option<Vec<u8>>,
 }
 
 /// Why nothing came.
@@ -118,22 +122,23 @@ impl Fetch {
             };
             let response = self.client.request(request).await.map_err(|e| lost(&e))?;
             let (head, mut body) = response.into_parts();
-            let mut hasher = blake3::Hasher::new();
-            let mut len = 0;
+            let mut growing = Growing::default();
             while let Some(frame) = body.frame().await {
                 if let Ok(data) = frame.map_err(|e| lost(&e))?.into_data() {
-                    len += data.len() as u64;
-                    if len > self.longest {
+                    growing.update(&data);
+                    if growing.length() > self.longest {
                         return Err(Failed::TooLong);
                     }
-                    hasher.update(&data);
                 }
             }
+            let len = growing.length();
+            let (id, outboard) = growing.end();
             Ok(Fetched {
                 status: head.status,
                 headers: head.headers,
-                id: ContentId(*hasher.finalize().as_bytes()),
+                id,
                 len,
+                outboard,
             })
         };
         let all = tokio::time::timeout(PATIENCE, all);

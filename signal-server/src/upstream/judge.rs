@@ -12,7 +12,7 @@ use crate::site;
 /// Nothing is looked at again sooner than this, whatever the origin says.
 const SHORTEST: Duration = Duration::from_secs(60);
 /// Nothing goes unseen for longer than this.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What was found good about a response.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,41 +5,43 @@
 //! public (or the operator does, by its path) and gives the same bytes to a stranger and to somebody
 //! with cookies, another browser and another language.
 
+mod check;
+mod fellows;
 mod fetch;
 mod judge;
+mod listing;
+mod share;
+mod store;
+mod trees;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use fugitive_core::manifest::{self, Entry, Variant};
-use globset::{Glob, GlobSet, GlobSetBuilder};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use serde::{Deserialize, Serialize};
+use fugitive_core::manifest::{self, Entry};
+use globset::{Glob, GlobSetBuilder};
+use governor::{Quota, RateLimiter};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use warp::{
     Filter, Rejection,
-    http::{
-        HeaderName, HeaderValue, StatusCode, Uri,
-        header::{
-            ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, COOKIE, ETAG,
-            IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT,
-        },
-    },
+    http::{HeaderValue, StatusCode, Uri, header::ACCESS_CONTROL_ALLOW_ORIGIN},
     reply::Response,
 };
 
 use self::{
-    fetch::{Failed, Fetch, Fetched},
-    judge::{Verdict, freshness, judge},
+    check::Checker, fellows::Turn, fetch::Fetch, listing::Listing, share::Cluster, store::Store,
+    trees::Trees,
 };
-use crate::{clock::WallClock, config, entity};
+use crate::{
+    clock::WallClock,
+    cluster::{Backbone, Kind, ServerId},
+    config, entity,
+};
 
 /// URLs that wait to be looked at.
 const WAITING: usize = 1000;
@@ -47,18 +49,8 @@ const WAITING: usize = 1000;
 const LONGEST_URL: usize = 2048;
 /// What a visitor may name at once, in bytes.
 const LONGEST_CLAIM: u64 = 16 * 1024;
-/// What was looked at is not looked at again for a claim before this has passed.
-const PAUSE: u64 = 60;
-/// … nor, if it was not good, before this has.
-const PENANCE: u64 = 10 * 60;
-/// URLs that were not good and are remembered as such.
-const MOST_BAD: usize = 10_000;
 /// How often it is looked for what runs out.
 const ROUND: Duration = Duration::from_secs(5);
-/// The types that a resource may come in by `Accept`, beside its usual one.
-const TYPES: [&str; 2] = ["image/avif", "image/webp"];
-
-const LISTED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("listed");
 
 /// What keeps it from working.
 #[derive(Debug, thiserror::Error)]
@@ -74,16 +66,6 @@ pub enum BadUpstream {
     Io(#[from] io::Error),
 }
 
-/// One URL that is listed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Listed {
-    entry: Entry,
-    /// When it was looked at, in seconds since 1970.
-    seen: u64,
-    /// Until when the origin stands by it.
-    until: u64,
-}
-
 /// All that is listed, by key of the manifest.
 pub type Entries = Arc<BTreeMap<String, Entry>>;
 
@@ -95,30 +77,31 @@ pub struct Upstream {
 
 struct Shared {
     sites: Vec<String>,
-    paths: GlobSet,
-    fetch: Fetch,
-    pace: DefaultDirectRateLimiter,
-    most: usize,
-    store: Database,
+    /// Of these sites and the rules by which they are shared.
+    follows: u64,
+    checker: Checker,
+    store: Store,
     state: Mutex<State>,
-    queue: mpsc::Sender<String>,
+    queue: mpsc::Sender<(String, bool)>,
+    letters: mpsc::Sender<Vec<u8>>,
     publish: watch::Sender<Entries>,
     clock: WallClock,
 }
 
-#[derive(Default)]
 struct State {
-    listed: HashMap<String, Listed>,
-    /// Not good when it was looked at.
-    bad: HashMap<String, u64>,
+    listing: Listing,
+    trees: Trees,
     waiting: HashSet<String>,
+    /// With other servers, if there may be any.
+    cluster: Option<Cluster>,
 }
 
 impl Upstream {
-    /// Begins with what an earlier run listed, and works until `end`.
+    /// Begins with what an earlier run listed, and works until `end`. Outboards are written to `trees`.
     pub fn open(
         config: &config::Upstream,
         store: &Path,
+        trees: &Path,
         clock: WallClock,
         end: CancellationToken,
     ) -> Result<(Self, watch::Receiver<Entries>), BadUpstream> {
@@ -137,23 +120,33 @@ impl Upstream {
         for path in &config.paths {
             paths.add(Glob::new(path)?);
         }
-        let database = Database::create(store).map_err(io::Error::other)?;
-        let listed = load(&database).map_err(io::Error::other)?;
+        let mut follows = blake3::Hasher::new();
+        for rule in sites.iter().chain(&config.paths) {
+            follows.update(rule.as_bytes()).update(b"\n");
+        }
+        let [a, b, c, d, e, f, g, h, ..] = *follows.finalize().as_bytes();
+        let (store, listed) = Store::open(store)?;
         let (queue, waiting) = mpsc::channel(WAITING);
+        let (letters, to_read) = mpsc::channel(share::LETTERS);
         let (publish, entries) = watch::channel(Entries::default());
         let per_second = config.per_second.max(std::num::NonZeroU32::MIN);
         let shared = Arc::new(Shared {
             sites,
-            paths: paths.build()?,
-            fetch: Fetch::new(config.allow_private, config.longest_bytes)?,
-            pace: RateLimiter::direct(Quota::per_second(per_second)),
-            most: config.most,
-            store: database,
+            follows: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            checker: Checker {
+                fetch: Fetch::new(config.allow_private, config.longest_bytes)?,
+                pace: RateLimiter::direct(Quota::per_second(per_second)),
+                paths: paths.build()?,
+            },
+            store,
             state: Mutex::new(State {
-                listed,
-                ..State::default()
+                listing: Listing::new(listed, config.most),
+                trees: Trees::open(trees.to_owned())?,
+                waiting: HashSet::new(),
+                cluster: None,
             }),
             queue,
+            letters,
             publish,
             clock,
         });
@@ -162,10 +155,30 @@ impl Upstream {
         tokio::spawn(async move {
             tokio::select! {
                 () = worker.work(waiting) => {}
+                () = worker.share(to_read) => {}
                 () = end.cancelled() => {}
             }
         });
         Ok((Self { shared }, entries))
+    }
+
+    /// Makes the manifest together with other servers that follow the same sites.
+    pub fn join_cluster(&self, me: ServerId, backbone: Arc<dyn Backbone>) {
+        let cluster = Cluster::new(me, backbone, self.shared.follows);
+        self.shared.lock().cluster = Some(cluster);
+    }
+
+    /// Takes letters of other servers that are about a site; `false` if one is not.
+    pub fn letters(&self) -> impl Fn(&[u8]) -> bool + Send + Sync + 'static {
+        let letters = self.shared.letters.clone();
+        move |letter| {
+            let is_ours = letter.first() == Some(&(Kind::Site as u8));
+            if is_ours {
+                // What is lost shows in the next beat.
+                let _ = letters.try_send(letter.to_vec());
+            }
+            is_ours
+        }
     }
 
     /// A visitor names URLs, one a line; `differs` if it got other bytes than are listed.
@@ -182,19 +195,36 @@ impl Shared {
         self.clock.date().as_secs()
     }
 
-    /// Has a URL looked at, if that can be worth it.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a URL looked at, here or by the server whose turn it is, if that can be worth it.
     fn claim(&self, url: &str, differs: bool) {
-        let now = self.date();
-        if url.len() > LONGEST_URL || !self.is_allowed(url) {
+        if !self.is_allowed(url) {
             return;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let too_early = match (state.listed.get(url), state.bad.get(url)) {
-            (Some(listed), _) => !differs || within(PAUSE, listed.seen, now),
-            (None, Some(bad)) => within(PENANCE, *bad, now),
-            (None, None) => state.listed.len() >= self.most,
-        };
-        if !too_early && !state.waiting.contains(url) && self.queue.try_send(url.to_owned()).is_ok()
+        let mut state = self.lock();
+        let State {
+            listing, cluster, ..
+        } = &mut *state;
+        if let Some(cluster) = cluster
+            && let turn = cluster.fellows.turn(url)
+            && turn != Turn::Ours
+        {
+            if listing.is_worth_a_look(url, differs, self.date()) {
+                cluster.pass_on(url, differs, turn);
+            }
+            return;
+        }
+        self.look_soon(&mut state, url, differs);
+    }
+
+    fn look_soon(&self, state: &mut State, url: &str, differs: bool) {
+        let is_worth_a_look = state.listing.is_worth_a_look(url, differs, self.date());
+        if is_worth_a_look
+            && !state.waiting.contains(url)
+            && self.queue.try_send((url.to_owned(), differs)).is_ok()
         {
             state.waiting.insert(url.to_owned());
         }
@@ -206,261 +236,119 @@ impl Shared {
             url.strip_prefix(site.as_str())
                 .is_some_and(|path| path.starts_with('/'))
         };
-        self.sites.iter().any(inside) && !url.contains('#') && url.parse::<Uri>().is_ok()
+        url.len() <= LONGEST_URL
+            && self.sites.iter().any(inside)
+            && !url.contains('#')
+            && url.parse::<Uri>().is_ok()
     }
 
-    async fn work(&self, mut waiting: mpsc::Receiver<String>) {
+    async fn work(&self, mut waiting: mpsc::Receiver<(String, bool)>) {
         let mut round = tokio::time::interval(ROUND);
         loop {
-            let url = tokio::select! {
-                url = waiting.recv() => url,
+            let claim = tokio::select! {
+                claim = waiting.recv() => claim,
                 _ = round.tick() => None,
             };
-            let due = match url {
-                Some(url) => vec![url],
-                None => self.run_out(),
-            };
-            for url in due {
-                self.look(&url).await;
+            match claim {
+                Some((url, differs)) => self.look(&url, differs).await,
+                None => {
+                    for url in self.run_out() {
+                        self.look(&url, false).await;
+                    }
+                }
             }
         }
     }
 
-    /// What was looked at in the future is due: the clock was set back, and nobody knows for how
-    /// long it was right.
+    /// What it is our turn to look at again.
     fn run_out(&self) -> Vec<String> {
         let now = self.date();
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = state
-            .listed
-            .iter()
-            .filter(|(_, listed)| listed.until <= now || listed.seen > now);
-        due.map(|(url, _)| url.clone()).collect()
+        let mut state = self.lock();
+        let State { listing, trees, .. } = &mut *state;
+        listing.tidy(now);
+        trees.forget(&listing.long().map(|(id, _)| id).collect());
+        let due = state.listing.due(now).filter(|url| match &state.cluster {
+            Some(cluster) => cluster.fellows.turn(url) == Turn::Ours,
+            None => true,
+        });
+        due.cloned().collect()
     }
 
-    /// Looks at a URL and lists it, or lists it no more.
-    async fn look(&self, url: &str) {
+    /// Looks at a URL and lists it, or lists it no more; by its bytes if somebody got others.
+    async fn look(&self, url: &str, differs: bool) {
         let before = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.waiting.remove(url);
-            state.listed.get(url).cloned()
+            let state = self.lock();
+            let listed = state.listing.get(url).map(|listed| listed.entry.clone());
+            // A hash tree that was lost is made again.
+            let is_whole = |entry: &Entry| {
+                let mut long = entry.iter().filter(|variant| variant.bao);
+                long.all(|variant| state.trees.has(variant.id))
+            };
+            listed.filter(|entry| !differs && is_whole(entry))
         };
         let found = match url.parse::<Uri>() {
-            Ok(uri) => self.check(&uri, before.as_ref()).await,
+            Ok(uri) => self.checker.check(&uri, before.as_ref()).await,
             Err(_) => Err("not a URL".to_owned()),
         };
-        let now = self.date();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match found {
-            Ok((entry, fresh)) => {
-                let listed = Listed {
-                    entry,
-                    seen: now,
-                    until: now.saturating_add(fresh.as_secs()),
-                };
-                self.store(url, Some(&listed));
-                let is_news = before.is_none_or(|before| before.entry != listed.entry);
-                state.listed.insert(url.to_owned(), listed);
-                state.bad.remove(url);
-                drop(state);
-                if is_news {
-                    tracing::info!("upstream: {url} is listed");
-                    self.announce();
-                }
-            }
-            Err(why) => {
-                if state.bad.len() >= MOST_BAD {
-                    state.bad.clear();
-                }
-                state.bad.insert(url.to_owned(), now);
-                let was_listed = state.listed.remove(url).is_some();
-                drop(state);
-                tracing::info!("upstream: {url} is not listed: {why}");
-                if was_listed {
-                    self.store(url, None);
-                    self.announce();
-                }
-            }
-        }
-    }
-
-    /// What may be listed for a URL, and for how long.
-    async fn check(&self, uri: &Uri, before: Option<&Listed>) -> Result<(Entry, Duration), String> {
-        let is_named = self.paths.is_match(uri.path());
-        // Validators hold for one variant; with several all are looked at anew.
-        if let Some(Listed { entry, .. }) = before
-            && let [variant] = entry.as_slice()
-            && let Some(condition) = condition(variant)
-        {
-            let got = self.get(uri, "*/*", &[condition]).await;
-            let got = got.map_err(|error| error.to_string())?;
-            if got.status == StatusCode::NOT_MODIFIED {
-                let says_more = got.headers.contains_key(CACHE_CONTROL);
-                let fresh = freshness(&got.headers, is_named || !says_more)?;
-                return Ok((entry.clone(), fresh));
-            }
-        }
-        let (usual, verdict) = self.twice(uri, "*/*", is_named).await?;
-        let mut fresh = verdict.fresh;
-        let mut entry = Vec::new();
-        if verdict.varies {
-            for kind in TYPES {
-                let accept = format!("{kind},*/*;q=0.8");
-                let (other, verdict) = self.twice(uri, &accept, is_named).await?;
-                if verdict.mime == kind && other.id != usual.id {
-                    fresh = fresh.min(verdict.fresh);
-                    entry.push(variant(&other, verdict, Some(kind.to_owned())));
-                }
-            }
-        }
-        entry.push(variant(&usual, verdict, None));
-        Ok((entry, fresh))
-    }
-
-    /// As a stranger, and as somebody: both must get the same.
-    async fn twice(
-        &self,
-        uri: &Uri,
-        accept: &str,
-        is_named: bool,
-    ) -> Result<(Fetched, Verdict), String> {
-        let ask = |more: Vec<(HeaderName, HeaderValue)>| async move {
-            let got = self.get(uri, accept, &more).await;
-            let got = got.map_err(|error| error.to_string())?;
-            let verdict = judge(got.status, &got.headers, is_named)?;
-            Ok::<_, String>((got, verdict))
+        let (found, why) = match found {
+            Ok(found) => (Some(found), String::new()),
+            Err(why) => (None, why),
         };
-        let stranger = ask(Vec::new()).await?;
-        let somebody = ask(somebody()).await?;
-        match stranger.0.id == somebody.0.id && stranger.1.mime == somebody.1.mime {
-            true => Ok(stranger),
-            false => Err("not everybody gets the same".to_owned()),
+        let is_good = found.is_some();
+        let is_news = {
+            let now = self.date();
+            let mut state = self.lock();
+            let State {
+                listing,
+                trees,
+                waiting,
+                cluster,
+            } = &mut *state;
+            waiting.remove(url);
+            let found = found.map(|mut good| {
+                for (id, outboard) in good.outboards {
+                    if !trees.keep(id, &outboard) {
+                        let variants = good.entry.iter_mut();
+                        let of_it = variants.filter(|variant| variant.id == id);
+                        of_it.for_each(|variant| variant.bao = false);
+                    }
+                }
+                (good.entry, good.fresh)
+            });
+            let me = cluster.as_ref().map_or(0, |cluster| cluster.me);
+            let (record, is_news) = listing.found(url, found, me, now);
+            if is_good || is_news {
+                self.store.put([(url, listing.get(url))]);
+            }
+            if let Some(cluster) = cluster {
+                cluster.fellows.done(url);
+                cluster.tell_all(record);
+            }
+            is_news
+        };
+        match is_good {
+            true if is_news => tracing::info!("upstream: {url} is listed"),
+            true => {}
+            false => tracing::info!("upstream: {url} is not listed: {why}"),
         }
-    }
-
-    async fn get(
-        &self,
-        uri: &Uri,
-        accept: &str,
-        more: &[(HeaderName, HeaderValue)],
-    ) -> Result<Fetched, Failed> {
-        self.pace.until_ready().await;
-        self.fetch.get(uri, accept, more).await
+        if is_news {
+            self.announce();
+        }
     }
 
     fn announce(&self) {
         let home = self.sites.first().map_or("", String::as_str);
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = state
-            .listed
-            .iter()
-            .map(|(url, listed)| (manifest::key(home, url).to_owned(), listed.entry.clone()));
-        let entries = entries.collect();
-        self.publish.send_replace(Arc::new(entries));
-    }
-
-    /// What cannot be stored is looked at anew by the next run.
-    fn store(&self, url: &str, listed: Option<&Listed>) {
-        let stored = || {
-            let write = self.store.begin_write().map_err(io::Error::other)?;
-            {
-                let mut table = write.open_table(LISTED).map_err(io::Error::other)?;
-                match listed {
-                    Some(listed) => {
-                        let bytes = serde_json::to_vec(listed)?;
-                        table
-                            .insert(url, bytes.as_slice())
-                            .map_err(io::Error::other)?;
-                    }
-                    None => {
-                        table.remove(url).map_err(io::Error::other)?;
-                    }
-                }
+        let state = self.lock();
+        let entries = state.listing.all();
+        let entries = entries.map(|(url, entry)| {
+            let mut entry = entry.clone();
+            for variant in &mut entry {
+                variant.bao &= state.trees.has(variant.id);
             }
-            write.commit().map_err(io::Error::other)
-        };
-        if let Err(error) = stored() {
-            tracing::warn!("upstream: not stored: {error}");
-        }
+            (manifest::key(home, url).to_owned(), entry)
+        });
+        self.publish.send_replace(Arc::new(entries.collect()));
     }
-}
-
-fn load(database: &Database) -> Result<HashMap<String, Listed>, redb::Error> {
-    let read = database.begin_read()?;
-    let table = match read.open_table(LISTED) {
-        Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(HashMap::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut listed = HashMap::new();
-    for row in table.iter()? {
-        let (url, bytes) = row?;
-        // Of a version that wrote it otherwise: looked at anew when somebody names it.
-        if let Ok(one) = serde_json::from_slice(bytes.value()) {
-            listed.insert(url.value().to_owned(), one);
-        }
-    }
-    Ok(listed)
-}
-
-fn variant(got: &Fetched, verdict: Verdict, accept: Option<String>) -> Variant {
-    let header = |name: HeaderName| {
-        let value = got.headers.get(name)?.to_str().ok()?;
-        Some(value.to_owned())
-    };
-    Variant {
-        id: got.id,
-        len: got.len,
-        mime: verdict.mime,
-        cache: header(CACHE_CONTROL),
-        etag: header(ETAG),
-        modified: header(LAST_MODIFIED),
-        accept,
-        bao: false,
-    }
-}
-
-fn condition(variant: &Variant) -> Option<(HeaderName, HeaderValue)> {
-    let (name, value) = match (&variant.etag, &variant.modified) {
-        (Some(etag), _) => (IF_NONE_MATCH, etag),
-        (None, Some(modified)) => (IF_MODIFIED_SINCE, modified),
-        (None, None) => return None,
-    };
-    Some((name, HeaderValue::from_str(value).ok()?))
-}
-
-/// What makes a request somebody's: nothing of it may make a difference.
-fn somebody() -> Vec<(HeaderName, HeaderValue)> {
-    let named = |name, value| {
-        (
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        )
-    };
-    vec![
-        (COOKIE, HeaderValue::from_static("session=fugitive; user=1")),
-        (
-            USER_AGENT,
-            HeaderValue::from_static(
-                "Mozilla/5.0 (Linux; Android 15; Mobile) AppleWebKit/537.36 Chrome/150.0.0.0",
-            ),
-        ),
-        (ACCEPT_LANGUAGE, HeaderValue::from_static("fi,de;q=0.5")),
-        named("save-data", "on"),
-        named("sec-ch-ua-mobile", "?1"),
-        named("sec-ch-ua-platform", "\"Android\""),
-        named("sec-ch-dpr", "3"),
-        named("dpr", "3"),
-        named("sec-ch-width", "320"),
-        named("width", "320"),
-        named("sec-ch-viewport-width", "320"),
-        named("viewport-width", "320"),
-    ]
-}
-
-/// Whether `now` is so many seconds after `then` at most, and not before it.
-fn within(seconds: u64, then: u64, now: u64) -> bool {
-    now.checked_sub(then).is_some_and(|since| since < seconds)
 }
 
 /// `POST /fugitive/seen`: URLs, one a line, that a visitor got from the site. `/fugitive/differs`:

@@ -23,3 +23,4 @@ mod running;
 mod signalling;
 mod static_site;
 mod upstream;
+mod upstream_cluster;

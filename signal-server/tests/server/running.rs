@@ -181,7 +181,7 @@ impl Running {
 
 /// Waits until it is so, and fails if that takes too long.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
-    for _ in 0..200 {
+    for _ in 0..600 {
         if so().await {
             return;
         }

@@ -2,10 +2,11 @@
 //! is listed.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -18,16 +19,25 @@ use warp::{
     http::{HeaderMap, Response},
 };
 
-use crate::running::{Running, set_clock, until};
+use crate::running::{Running, bytes, set_clock, until};
+
+/// Of a film, in bytes.
+pub const FILM: usize = 3 << 20;
 
 /// A site with one page of each kind of trouble.
 #[derive(Default)]
-struct Origin {
+pub struct Origin {
     requests: AtomicUsize,
+    /// By path.
+    pub asked: Mutex<BTreeMap<String, usize>>,
+    /// It does not want to be shared any more.
+    pub forbids: AtomicBool,
+    /// What was good has changed, and its validator has not.
+    pub has_changed: AtomicBool,
 }
 
 impl Origin {
-    async fn start(self: &Arc<Self>) -> SocketAddr {
+    pub async fn start(self: &Arc<Self>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let origin = self.clone();
@@ -50,7 +60,26 @@ impl Origin {
                 .header("content-type", "image/png")
                 .header("cache-control", "public, max-age=60")
         };
+        *self.asked.lock().unwrap().entry(path.into()).or_default() += 1;
         let reply = match path {
+            _ if self.forbids.load(Ordering::Relaxed) => {
+                good().header("cache-control", "private").body(Vec::new())
+            }
+            "/film.mp4" => Response::builder()
+                .header("cache-control", "public, max-age=600")
+                .header("content-type", "video/mp4")
+                .body(bytes(FILM)),
+            _ if path.starts_with("/many/") => {
+                let many = Response::builder()
+                    .header("cache-control", "public, max-age=600")
+                    .header("content-type", "image/png")
+                    .header("etag", "\"1\"");
+                match self.has_changed.load(Ordering::Relaxed) {
+                    _ if asked("if-none-match") == "\"1\"" => many.status(304).body(Vec::new()),
+                    true => many.body(b"changed".to_vec()),
+                    false => many.body(path.into()),
+                }
+            }
             "/good.png" => good().header("etag", "\"1\"").body(b"good".to_vec()),
             "/named/a.png" => Response::builder()
                 .header("content-type", "image/png")
@@ -89,18 +118,18 @@ impl Origin {
     }
 }
 
-async fn name(server: &Running, to: &str, urls: &str) {
+pub async fn name(server: &Running, to: &str, urls: &str) {
     let request = reqwest::Client::new()
         .post(server.url(to))
         .body(urls.to_owned());
     assert_eq!(request.send().await.unwrap().status(), 202);
 }
 
-async fn listed(server: &Running) -> Vec<String> {
+pub async fn listed(server: &Running) -> Vec<String> {
     server.manifest().await.entries.into_keys().collect()
 }
 
-fn follows(site: SocketAddr, config: &mut Config) {
+pub fn follows(site: SocketAddr, config: &mut Config) {
     config.upstream.sites = vec![format!("http://{site}")];
     config.upstream.paths = vec!["/named/**".into()];
     config.upstream.allow_private = true;

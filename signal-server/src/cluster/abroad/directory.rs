@@ -3,7 +3,7 @@
 use fugitive_core::content::ContentId;
 use fugitive_signal::ToClient;
 
-use super::{Abroad, Deliver, Host, Kind};
+use super::{Abroad, Deliver, Kind, hosts::Host};
 use crate::{
     cluster::ServerId,
     matchmaker::{Conn, MOST_OFFERED, Matchmaker},

@@ -9,6 +9,7 @@ use fugitive_signal::Signal;
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
+use crate::{backlog::TOO_MUCH, matchmaker::Rules};
 
 /// What is on its way: to one server, or to all but the sender.
 type Wire = Arc<Mutex<VecDeque<(ServerId, Option<ServerId>, Vec<u8>)>>>;
@@ -31,7 +32,7 @@ impl Backbone for Line {
     fn call(&self, _: &str, message: Vec<u8>) {
         self.put(None, message);
     }
-    fn beat(&self, message: Vec<u8>) {
+    fn tell_all(&self, message: Vec<u8>) {
         self.put(None, message);
     }
     fn attend(&self, _: &str) {}
@@ -244,6 +245,16 @@ impl World {
     }
 }
 
+/// Nobody is offered where fewer than so many are.
+fn few(servers: usize, threshold: usize) -> World {
+    let mut world = World::new(servers);
+    for site in &mut world.sites {
+        let rules = Rules::default();
+        site.matchmaker.set_rules(Rules { threshold, ..rules });
+    }
+    world
+}
+
 fn offered(visitor: &Visitor) -> ToClient {
     let peers = vec![visitor.id.clone()];
     ToClient::Offered { peers }
@@ -365,10 +376,75 @@ fn leave_that_was_lost_on_the_way_does_not_leave_a_guest_behind() {
 }
 
 #[test]
+fn visitors_of_three_servers_together_are_as_many_as_the_threshold_asks_for() {
+    let mut world = few(3, 4);
+    let visitors = [0, 1, 2].map(|site| world.join(site, 4, None));
+    world.wait(15);
+    for visitor in &visitors {
+        assert!(world.heard(visitor).is_empty(), "three are not four");
+    }
+    // The fourth is told at once, and is not alone to be told.
+    let fourth = world.join(1, 4, None);
+    let mut met = BTreeSet::new();
+    for message in world.heard(&fourth) {
+        match message {
+            ToClient::Offered { peers } => met.extend(peers),
+            other => panic!("{other:?}"),
+        }
+    }
+    let others: BTreeSet<String> = visitors.iter().map(|visitor| visitor.id.clone()).collect();
+    assert_eq!(met, others);
+    assert!(world.signal(&fourth, &visitors[0]));
+}
+
+#[test]
+fn who_is_gone_or_out_of_reach_is_not_counted_to_the_threshold() {
+    let mut world = few(4, 4);
+    let visitors = [0, 1, 2].map(|site| world.join(site, 0, None));
+    world.wait(2);
+    world.leave(&visitors[0]);
+    world.wait(2);
+    let late = world.join(3, 4, None);
+    world.wait(15);
+    assert!(world.heard(&late).is_empty(), "it is one of three");
+    // Its server is not heard any more, and those that stay know of each other anew.
+    world.is_cut = true;
+    world.wait(LOST / 1000 + 2);
+    world.is_cut = false;
+    world.leave(&late);
+    world.wait(STILL / 1000 + 2);
+    let [_, one, other] = &visitors;
+    let third = world.join(0, 4, None);
+    world.wait(15);
+    assert!(world.heard(&third).is_empty(), "it is one of three");
+    let fourth = world.join(0, 4, None);
+    world.wait(15);
+    let named = format!("{:?}", world.heard(&fourth));
+    assert!(named.contains(&one.id) && named.contains(&other.id));
+}
+
+#[test]
+fn who_sends_more_to_a_guest_than_it_reads_is_told() {
+    let mut world = World::new(2);
+    let sender = world.join(0, 0, None);
+    let reader = world.join(1, 1, None);
+    let stranger = world.join(0, 0, None);
+    world.heard(&sender);
+    let home = &world.sites[1].abroad;
+    home.unread(reader.conn, sender.id.parse().unwrap());
+    // It was not offered to this one.
+    home.unread(reader.conn, stranger.id.parse().unwrap());
+    world.settle();
+    let why = TOO_MUCH.into();
+    assert_eq!(world.heard(&sender), [ToClient::Refused { why }]);
+    assert!(world.heard(&stranger).is_empty());
+}
+
+#[test]
 fn garbage_from_another_server_does_nothing() {
     let mut world = World::new(2);
     let a = world.join(0, 1, None);
-    for kind in 0..9_u8 {
+    for kind in 0..11_u8 {
         for body in [&b""[..], b"x", b"\x81\xa6signal\xc0"] {
             let mut bytes = vec![kind];
             bytes.extend_from_slice(&9_u64.to_be_bytes());
