@@ -168,13 +168,21 @@ impl Origin {
 
     /// Serves a site from so far away, sparing the origin, to visitors whom `turn` may relay. There are
     /// no faults.
-    pub async fn far(site: &Site, distance: Distance, turn: Option<&Turn>) -> Result<Self> {
+    pub async fn far(
+        policy: Policy,
+        site: &Site,
+        distance: Distance,
+        turn: Option<&Turn>,
+    ) -> Result<Self> {
         let folder = TempDir::new()?;
-        let config = config(site, &log(&folder))?;
+        let config = Config {
+            policy,
+            ..config(site, &log(&folder))?
+        };
         Self::at(folder, config, distance, turn).await
     }
 
-    /// The same over HTTP/2, and by another policy than the default.
+    /// The same over HTTP/2.
     pub async fn far_and_secure(
         policy: Policy,
         certificate: &Certificate,

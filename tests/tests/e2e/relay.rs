@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use fugitive_distance::Distance;
+use fugitive_server::config::Policy;
 use fugitive_tests::{
     browser::{Driver, Visitor},
     origin::Origin,
@@ -39,7 +40,7 @@ async fn who_shows_no_peer_an_address_is_filled_by_way_of_turn_alone() -> Result
     let relayed = "data-consent=implied data-relay-only";
     ensure!(site.rewrite("data-consent=implied", relayed)? > 0);
     let turn = Turn::start(Distance::default()).await?;
-    let origin = Origin::far(&site, Distance::default(), Some(&turn)).await?;
+    let origin = Origin::far(Policy::default(), &site, Distance::default(), Some(&turn)).await?;
     let driver = Driver::start()?;
 
     let first = Visitor::new(&driver).await?;

@@ -17,6 +17,7 @@ mod arriving;
 mod asking;
 mod behind;
 mod beyond;
+mod dialling;
 mod directory;
 mod events;
 mod filter;
@@ -41,6 +42,7 @@ use crate::{
     wire::{self, Incoming, Message},
 };
 use beyond::{Errand, Found, Seeks};
+use dialling::Dialling;
 use directory::Directory;
 pub use events::{Config, DropReason, FailReason, Input, Output, PeerId, Read, Totals};
 use filter::Context;
@@ -71,6 +73,7 @@ pub struct Engine {
     banned: VecDeque<PeerId>,
     lost: Vec<Lost>,
     unreached: Unreached,
+    dialling: Dialling,
     wants: Vec<Want>,
     /// Which bytes of a large content were wanted last.
     readings: VecDeque<(ContentId, Range<u64>)>,
@@ -112,6 +115,7 @@ impl Engine {
             banned: VecDeque::new(),
             lost: Vec::new(),
             unreached: Unreached::default(),
+            dialling: Dialling::new(now),
             wants: Vec::new(),
             readings: VecDeque::new(),
             holdings: Holdings::default(),
@@ -225,6 +229,7 @@ impl Engine {
         self.shortage_time();
         self.directory_time();
         self.peers_time();
+        self.dialling_time();
     }
 
     fn next_due(&self) -> u64 {
@@ -240,6 +245,7 @@ impl Engine {
             self.shortage_due(),
             self.directory.due(),
             self.peers_due(),
+            self.dialling_due(),
         ]
         .into_iter()
         .min()

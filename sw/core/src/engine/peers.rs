@@ -185,7 +185,8 @@ impl Engine {
         peer.dialled = true;
         peer.tries = tries;
         self.peers.push(peer);
-        self.out.push_back(Output::Dial { peer: id, via });
+        self.dialling.add(id, via);
+        self.dialling_time();
     }
 
     /// Peers that are open, or will be for all we know.
@@ -299,7 +300,9 @@ impl Engine {
 
     fn remove(&mut self, at: usize) -> Peer {
         // Those who are left stay in order, so that the same events always give the same choice.
-        self.peers.remove(at)
+        let peer = self.peers.remove(at);
+        self.dialling.forget(&peer.id);
+        peer
     }
 
     /// Dials again after a while. Only who called does, or both would.

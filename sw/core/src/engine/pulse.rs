@@ -55,6 +55,11 @@ impl Bucket {
         takes
     }
 
+    /// When it takes one again, as far as is known now.
+    pub(super) fn takes_at(&self, each_second: f32) -> u64 {
+        self.at + ((1.0 - self.left).max(0.0) / each_second * 1000.0).ceil() as u64
+    }
+
     /// Takes more than there may be, if there is anything; else says when there will be.
     pub(super) fn overdraws(&mut self, now: u64, each_second: f32, amount: f32) -> Result<(), u64> {
         self.fill(now, each_second, each_second);

@@ -2,11 +2,16 @@
 //! last one has from the others, how soon, and what happens when half of those are killed while it
 //! watches. Once with the peers on the same machine, once with each of them behind a relay that is
 //! late and narrow.
+//!
+//! Images are timed twice: those of the walk, where the pages' first wait until the page's connections
+//! are there again, as the demo's policy spares the origin; and one after the other on a page that has
+//! its connections.
 
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use fugitive_distance::Distance;
+use fugitive_server::config::Policy;
 use fugitive_tests::{
     browser::{Driver, Served, Visitor},
     origin::Origin,
@@ -28,6 +33,8 @@ const RELAY: Distance = Distance {
     latency: Duration::from_millis(15),
     bandwidth: Some(10e6),
 };
+/// For how long requests wait for peers, in milliseconds, as in the demo.
+const MAX_WAIT: u32 = 1_500;
 /// All but the last one play videos so many times as fast as they are.
 const HASTE: f64 = 8.0;
 /// What is said of pages that have the line.
@@ -36,6 +43,9 @@ const CONSENT: &str = "data-consent=\"implied\"";
 const FILM: &str = "/film.html";
 /// Larger than any image, in bytes: above it are videos.
 const LARGE: u64 = 3 << 20;
+
+/// What most images of the web are below, in bytes.
+const SMALL: u64 = 64 << 10;
 
 /// Keeps the longest time for which the first video should have gone on and did not.
 const WATCH: &str = "(async () => {
@@ -54,6 +64,32 @@ const WATCH: &str = "(async () => {
     if (!video.ended) setTimeout(look, 10);
   };
   look();
+})()";
+
+/// How long the images of other pages take, one after the other, on a page that is there already; and
+/// how large each is.
+const IMAGES: &str = "(async () => {
+  const images = new Set();
+  for (const { href } of document.querySelectorAll('nav a')) {
+    if (new URL(href).pathname === location.pathname) continue;
+    const page = await (await fetch(href)).text();
+    for (const image of new DOMParser().parseFromString(page, 'text/html').images) {
+      if (image.src.includes('/media/')) images.add(image.src);
+    }
+  }
+  const times = [];
+  for (const url of images) {
+    const image = new Image();
+    const began = performance.now();
+    await new Promise((loaded) => {
+      image.onload = image.onerror = loaded;
+      image.src = url;
+    });
+    const took = performance.now() - began;
+    if (image.naturalWidth === 0) continue;
+    times.push([took, (await (await fetch(url)).blob()).size]);
+  }
+  return times;
 })()";
 
 #[derive(Deserialize)]
@@ -87,7 +123,11 @@ pub async fn swarm() -> Result<()> {
 
 async fn run(driver: &Driver, site: &Site, turn: Option<&Turn>) -> Result<Value> {
     println!("peers {}", turn.map_or("as they are", |_| "behind a relay"));
-    let origin = Origin::far(site, ORIGIN, turn).await?;
+    let policy = Policy {
+        max_wait_ms: MAX_WAIT,
+        ..Policy::default()
+    };
+    let origin = Origin::far(policy, site, ORIGIN, turn).await?;
     let mut visitors: Vec<Visitor> = Vec::new();
     let (mut network, mut tier_1) = (Vec::new(), Vec::new());
     let (mut whole, mut share) = (0, 0.0);
@@ -116,8 +156,19 @@ async fn run(driver: &Driver, site: &Site, turn: Option<&Turn>) -> Result<Value>
         visitors.push(visitor);
     }
 
-    // Somebody who has nothing yet, and watches.
+    // One image at a time: of somebody who has no Fugitive, and of somebody who has nothing yet.
+    let alone = Visitor::new(driver).await?;
+    alone.goto(&origin.url("/?fugitive=off")).await?;
+    let without: Vec<(f64, u64)> = alone.eval(IMAGES).await?;
+    alone.quit().await?;
     let watcher = enter(driver, &origin, VISITORS).await?;
+    let with: Vec<(f64, u64)> = watcher.eval(IMAGES).await?;
+    let (small, any) = (alone_ms(&with, SMALL)?, alone_ms(&with, LARGE)?);
+    let (small_origin, any_origin) = (alone_ms(&without, SMALL)?, alone_ms(&without, LARGE)?);
+    println!("  one image: {any:.0} ms, from the origin {any_origin:.0} ms");
+    println!("  one small image: {small:.0} ms, from the origin {small_origin:.0} ms");
+
+    // And who watches.
     watcher.goto(&origin.url(FILM)).await?;
     let before = origin.sent_below("/media/")?;
     watcher.eval::<()>(WATCH).await?;
@@ -153,9 +204,19 @@ async fn run(driver: &Driver, site: &Site, turn: Option<&Turn>) -> Result<Value>
         "image_tier_1_ms": median(&mut tier_1)?,
         "image_origin_ms": network,
         "images": images,
+        "one_image_tier_1_ms": any,
+        "one_image_origin_ms": any_origin,
+        "one_small_image_tier_1_ms": small,
+        "one_small_image_origin_ms": small_origin,
         "longest_stall_ms": watched.stall.round(),
         "film_from_origin_bytes": film,
     }))
+}
+
+/// The median of those that are not larger.
+fn alone_ms(images: &[(f64, u64)], largest: u64) -> Result<f64> {
+    let images = images.iter().filter(|(_, bytes)| *bytes <= largest);
+    median(&mut images.map(|(ms, _)| *ms).collect::<Vec<f64>>())
 }
 
 /// A visitor on the first page, whose worker is in control; with a peer, if there can be one.

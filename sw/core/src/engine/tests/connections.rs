@@ -19,6 +19,39 @@ fn target_is_filled_and_no_more_is_dialled() {
 }
 
 #[test]
+fn a_page_that_opens_dials_half_of_them_at_once_and_the_others_one_by_one() {
+    let mut swarm = Swarm::apart(20);
+    swarm.dials = true;
+    let peers = (1..20).map(name).collect();
+    swarm.input(0, Input::Offered { peers });
+    for dialled in 4..8 {
+        assert_eq!(swarm.visitors[0].dialled.len(), dialled);
+        swarm.run(125);
+    }
+    assert_eq!(swarm.visitors[0].dialled.len(), 8);
+}
+
+#[test]
+fn who_calls_before_it_is_dialled_is_not_dialled() {
+    let mut swarm = Swarm::apart(20);
+    swarm.dials = true;
+    let peers = (1..9).map(name).collect();
+    swarm.input(0, Input::Offered { peers });
+    let was_dialled = |swarm: &Swarm, who: usize| {
+        let mut dialled = swarm.visitors[0].dialled.iter();
+        dialled.any(|(_, peer, _)| *peer == name(who))
+    };
+    let waits: Vec<usize> = (1..9).filter(|who| !was_dialled(&swarm, *who)).collect();
+    assert_eq!(waits.len(), 4);
+    for who in waits {
+        swarm.connect(who, 0);
+    }
+    swarm.run(1_000);
+    assert_eq!(swarm.visitors[0].dialled.len(), 4);
+    assert_eq!(swarm.visitors[0].open, 8);
+}
+
+#[test]
 fn more_than_the_maximum_are_refused_and_told_why() {
     let mut swarm = Swarm::apart(20);
     for who in 1..20 {
@@ -34,6 +67,7 @@ fn weak_device_has_half_as_many() {
     swarm.dials = true;
     let peers = (1..20).map(name).collect();
     swarm.input(0, Input::Offered { peers });
+    swarm.run(1_000);
     for who in 1..20 {
         swarm.connect(who, 0);
     }
@@ -310,11 +344,13 @@ fn who_could_not_be_reached_is_not_dialled_again_because_others_introduce_him() 
     assert_eq!(dials(&swarm, 3), 1);
     let peers = vec![name(2)];
     swarm.input(0, Input::Offered { peers });
+    swarm.run(200);
     assert_eq!(dials(&swarm, 2), 2);
     swarm.connect(0, 2);
     swarm.close(0, 2);
     let before = dials(&swarm, 2);
     meet(&mut swarm, "2");
+    swarm.run(200);
     assert_eq!(dials(&swarm, 2), before + 1);
     // And not for ever.
     swarm.run(20_000);
