@@ -1,12 +1,9 @@
 //! One answer's bytes on their way to the page: from the store where they are held, from peers, from
 //! the origin, in order, as fast as the page reads.
 
-use std::{
-    cell::{Cell, RefCell},
-    ops::Range,
-    pin::pin,
-    rc::Rc,
-};
+mod pulled;
+
+use std::{ops::Range, pin::pin, rc::Rc};
 
 use fugitive_core::{
     content::{BLOCK, ContentId, GROUP, groups_of},
@@ -14,12 +11,12 @@ use fugitive_core::{
     port::AHEAD,
     request::parse_content_range,
 };
-use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use gloo::timers::future::TimeoutFuture;
-use js_sys::{Promise, Uint8Array};
-use wasm_bindgen::{JsCast, JsValue, prelude::*};
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use js_sys::Uint8Array;
+pub use pulled::Flow;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
 use crate::{
@@ -474,62 +471,6 @@ async fn read(state: &Rc<State>, head: Option<&Head>, at: u64, held_to: u64) -> 
         Err(error) => {
             state.store_failed(&error);
             None
-        }
-    }
-}
-
-/// A stream as JavaScript pulls it.
-#[wasm_bindgen]
-pub struct Flow {
-    stream: Rc<RefCell<Option<Stream>>>,
-    cancelled: Rc<Cell<bool>>,
-    cancel: RefCell<Option<oneshot::Sender<()>>>,
-}
-
-impl Flow {
-    /// Around a stream.
-    pub fn new(stream: Stream) -> Self {
-        Self {
-            stream: Rc::new(RefCell::new(Some(stream))),
-            cancelled: Rc::default(),
-            cancel: RefCell::default(),
-        }
-    }
-}
-
-#[wasm_bindgen]
-impl Flow {
-    /// Resolves with the next bytes, or undefined at the end.
-    pub fn next(&self) -> Promise {
-        let (slot, cancelled) = (self.stream.clone(), self.cancelled.clone());
-        let (sender, cancel) = oneshot::channel();
-        self.cancel.replace(Some(sender));
-        future_to_promise(async move {
-            let Some(mut stream) = slot.take() else {
-                return Ok(JsValue::UNDEFINED);
-            };
-            let next = match select(pin!(stream.next()), cancel).await {
-                Either::Left((next, _)) => next,
-                Either::Right(_) => Ok(None),
-            };
-            if cancelled.get() || !matches!(next, Ok(Some(_))) {
-                stream.finish();
-            } else {
-                slot.replace(Some(stream));
-            }
-            if let Err(error) = &next {
-                log::warn(&["answer broke off: ", &log::reason(error)]);
-            }
-            Ok(next?.map_or(JsValue::UNDEFINED, JsValue::from))
-        })
-    }
-
-    /// The page no longer reads.
-    pub fn cancel(&self) {
-        self.cancelled.set(true);
-        self.cancel.replace(None);
-        if let Some(mut stream) = self.stream.take() {
-            stream.finish();
         }
     }
 }

@@ -4,6 +4,8 @@
 //! an instance that has no port asks the page that holds the swarm for one, and every wait is
 //! bounded by the caller.
 
+mod want;
+
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
@@ -18,36 +20,15 @@ use fugitive_core::{
     port::{Connected, FromBridge, ToBridge, WantId},
 };
 use futures_channel::{mpsc, oneshot};
-use futures_util::StreamExt;
 use gloo::events::EventListener;
 use js_sys::{Array, Uint8Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
+pub use want::{Piece, Want};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{MessageEvent, MessagePort};
 
 use crate::{context::Context, log, origin};
-
-/// One thing that the bridge said of a want.
-pub enum Piece {
-    /// Verified bytes.
-    Bytes {
-        /// Where they belong.
-        offset: u64,
-        /// The bytes.
-        bytes: Uint8Array,
-        /// 1 or 2.
-        tier: u8,
-    },
-    /// Nobody is known to hold it yet.
-    Unsure,
-    /// The network is to fetch the next bytes, up to here; what comes now follows them.
-    Behind(u64),
-    /// That was all.
-    End,
-    /// Nothing more comes.
-    Failed(String),
-}
 
 /// What is known of peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +47,8 @@ pub enum Peers {
 pub trait Told {
     /// The number of peers changed.
     fn peers(self: Rc<Self>, peers: Peers);
+    /// So many of them have these contents.
+    fn near(self: Rc<Self>, near: Vec<(ContentId, u32)>);
     /// The manifest changed.
     fn manifest(self: Rc<Self>);
 }
@@ -362,13 +345,7 @@ impl Link {
         };
         self.wants.borrow_mut().insert(want, asked);
         self.say(&message(want));
-        Want {
-            link: self.clone(),
-            live,
-            want,
-            pieces,
-            ended: false,
-        }
+        Want::new(self.clone(), live, want, pieces)
     }
 
     /// Tells the bridge; without one it is told when it starts, from the store.
@@ -389,6 +366,7 @@ impl Link {
             | FromBridge::Connected { .. }
             | FromBridge::Manifest {}
             | FromBridge::Manners { .. }
+            | FromBridge::Near { .. }
             | FromBridge::Totals { .. } => {
                 if let Some(told) = told {
                     self.learn(message, told);
@@ -432,6 +410,7 @@ impl Link {
             FromBridge::Connected { peers } => {
                 self.connected.replace(peers);
             }
+            FromBridge::Near { near } => told.clone().near(near),
             FromBridge::Manifest {} => told.clone().manifest(),
             FromBridge::Manners {
                 quiet,
@@ -457,56 +436,5 @@ impl Link {
             // About wants.
             _ => {}
         }
-    }
-}
-
-/// A want under way; dropping it cancels it, all the way to the peers.
-pub struct Want {
-    link: Rc<Link>,
-    live: Option<Rc<Live>>,
-    want: WantId,
-    pieces: mpsc::UnboundedReceiver<Piece>,
-    ended: bool,
-}
-
-impl Want {
-    /// The next thing said of it.
-    pub async fn next(&mut self) -> Piece {
-        let piece = self.pieces.next().await;
-        let piece = piece.unwrap_or_else(|| Piece::Failed("the bridge is gone".into()));
-        self.ended |= matches!(piece, Piece::End | Piece::Failed(_));
-        piece
-    }
-
-    /// The next thing that is more than a doubt.
-    pub async fn next_piece(&mut self) -> Piece {
-        loop {
-            match self.next().await {
-                Piece::Unsure => {}
-                piece => return piece,
-            }
-        }
-    }
-
-    /// The page has read on.
-    pub fn credit(&self, to: u64) {
-        self.say(&ToBridge::Credit {
-            want: self.want,
-            to,
-        });
-    }
-
-    /// To whom it was asked of, unless it is over.
-    fn say(&self, message: &ToBridge) {
-        if let Some(live) = self.live.as_ref().filter(|_| !self.ended) {
-            live.say(message);
-        }
-    }
-}
-
-impl Drop for Want {
-    fn drop(&mut self) {
-        self.link.wants.borrow_mut().remove(&self.want);
-        self.say(&ToBridge::Cancel { want: self.want });
     }
 }

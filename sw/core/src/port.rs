@@ -172,6 +172,12 @@ pub enum FromBridge {
         /// One by one.
         peers: Vec<Connected>,
     },
+    /// How many open peers have what the page shows and the store holds, where that is known. Said of
+    /// those of which it changed.
+    Near {
+        /// Content, and how many say that they have all of it.
+        near: Vec<(ContentId, u32)>,
+    },
     /// The signal server says that the manifest changed.
     Manifest {},
 }

@@ -217,6 +217,7 @@ async fn census(transaction: &Transaction) -> Result<(Vec<Candidate>, Usage), St
                     bytes: kept,
                     uses: content.uses,
                     used: content.used,
+                    near: content.near,
                 };
                 worth(&kept, now)
             }),

@@ -101,6 +101,9 @@ pub struct Content {
     /// How often it was used; records from before this was counted have none.
     #[serde(default)]
     pub uses: u32,
+    /// How many peers had it when its page was last looked at, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near: Option<u32>,
     /// Bytes that it takes in the database.
     pub kept: u64,
 }

@@ -165,6 +165,12 @@ impl Store {
         self.call(|on| async move { on.touch(&ids).await })
     }
 
+    /// Says how many peers have these contents: what is rare among them is evicted later. At most 256,
+    /// later ones are left out; unknown ones are ignored.
+    pub fn set_near(&self, near: Vec<(ContentId, u32)>) -> Call<()> {
+        self.call(|on| async move { on.set_near(&near).await })
+    }
+
     /// Writes down what these responses may be answered by before any wasm runs
     /// ([`Resource::cold`]); what is held for their URLs by now may be something else, and then stays.
     pub fn put_cold(&self, resources: Vec<Resource>) -> Call<()> {

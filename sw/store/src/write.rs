@@ -98,7 +98,7 @@ impl Connection {
 
     pub(crate) async fn set_shared(&self, id: &ContentId, shared: bool) -> Result<(), StoreError> {
         let shared = JsValue::from_bool(shared);
-        self.amend(&[*id], |record| {
+        self.amend(&[*id], |_, record| {
             Reflect::set(record, &"shared".into(), &shared)
         })
         .await
@@ -107,7 +107,7 @@ impl Connection {
     pub(crate) async fn touch(&self, ids: &[ContentId]) -> Result<(), StoreError> {
         let now = JsValue::from_f64(Date::now());
         let ids = &ids[..ids.len().min(MAX_TOUCHED)];
-        self.amend(ids, |record| {
+        self.amend(ids, |_, record| {
             let uses = Reflect::get(record, &"uses".into())?.as_f64();
             let more = JsValue::from_f64(uses.unwrap_or_default() + 1.0);
             Reflect::set(record, &"uses".into(), &more)?;
@@ -116,20 +116,31 @@ impl Connection {
         .await
     }
 
-    /// Changes the records of these contents.
+    pub(crate) async fn set_near(&self, near: &[(ContentId, u32)]) -> Result<(), StoreError> {
+        let near = &near[..near.len().min(MAX_TOUCHED)];
+        let ids: Vec<_> = near.iter().map(|(id, _)| *id).collect();
+        self.amend(&ids, |at, record| {
+            let near = JsValue::from(near[at].1);
+            let known = Reflect::get(record, &"near".into())?;
+            Ok(known != near && Reflect::set(record, &"near".into(), &near)?)
+        })
+        .await
+    }
+
+    /// Changes the records of these contents, by their place here, where `change` says that it did.
     async fn amend(
         &self,
         ids: &[ContentId],
-        change: impl Fn(&JsValue) -> Result<bool, JsValue>,
+        change: impl Fn(usize, &JsValue) -> Result<bool, JsValue>,
     ) -> Result<(), StoreError> {
         if ids.is_empty() {
             return Ok(());
         }
         let transaction = self.writing(&[CONTENTS])?;
         let outcome = async {
-            for id in ids {
+            for (at, id) in ids.iter().enumerate() {
                 if let Some(record) = get(&transaction, CONTENTS, content_key(id)).await?
-                    && change(&record).is_ok()
+                    && change(at, &record) == Ok(true)
                 {
                     put(&transaction, CONTENTS, &record, None).await?;
                 }
@@ -255,6 +266,7 @@ impl Write {
                     groups: Vec::new(),
                     used: 0.0,
                     uses: 1,
+                    near: None,
                     kept: 0,
                 }
             }

@@ -9,9 +9,8 @@ use fugitive_core::{
     content::{ContentId, GROUP, group_bytes},
     deflate::{self, Kept},
     manifest::{Manifest, Policy, Shard, Variant},
-    port::{FromBridge, ToBridge},
     tree::Outboard,
-    wire::{self, Message},
+    wire::{self, Message, Near},
 };
 use fugitive_server::ticket::{Id, Tickets};
 use fugitive_signal::{Measured, Signal, ToClient, ToServer};
@@ -82,6 +81,26 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             Message::Found {
                 ask: 3,
                 peer: Some("c".into()),
+            },
+        ),
+        (
+            "which",
+            Message::Which {
+                ask: 4,
+                ids: id.0[..16].to_vec(),
+                deep: true,
+            },
+        ),
+        (
+            "these",
+            Message::These {
+                ask: 4,
+                held: vec![0],
+                part: vec![1],
+                near: vec![Near {
+                    peer: "c".into(),
+                    held: vec![1],
+                }],
             },
         ),
         ("more", Message::More { want: 4 }),
@@ -243,56 +262,8 @@ fn signal() {
 }
 
 fn port() {
-    let id = ContentId::of(b"fugitive");
-    let to = [
-        (
-            "want",
-            ToBridge::Want {
-                want: 1,
-                id,
-                len: 90_000,
-                start: 5,
-                end: 90_000,
-                credit: 70_000,
-                patience: 800,
-            },
-        ),
-        ("credit", ToBridge::Credit { want: 1, to: 9 }),
-        ("cancel", ToBridge::Cancel { want: 1 }),
-        (
-            "stored",
-            ToBridge::Stored {
-                id,
-                len: 90_000,
-                groups: vec![(0, 2), (4, 6)],
-            },
-        ),
-        ("dropped", ToBridge::Dropped { id }),
-    ];
-    for (name, message) in to {
-        write("port", name, &serde_json::to_vec(&message).unwrap());
-    }
-    let from = [
-        (
-            "peers",
-            FromBridge::Peers {
-                open: 3,
-                coming: true,
-            },
-        ),
-        (
-            "bytes",
-            FromBridge::Bytes {
-                want: 1,
-                offset: 5,
-                tier: 2,
-            },
-        ),
-        ("behind", FromBridge::Behind { want: 1, to: 9 }),
-        ("end", FromBridge::End { want: 1 }),
-    ];
-    for (name, message) in from {
-        write("port", name, &serde_json::to_vec(&message).unwrap());
+    for (name, bytes) in fugitive_fuzz::seeds::port() {
+        write("port", &name, &bytes);
     }
 }
 

@@ -6,6 +6,7 @@
 //! mutations of it.
 
 mod engine;
+pub mod seeds;
 
 use std::{collections::BTreeMap, str};
 

@@ -6,8 +6,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use fugitive_core::evict::{Kept, worth};
-use fugitive_sim::{people, site::Site, workload::Workload};
-use rand::SeedableRng;
+use fugitive_sim::{
+    people::{self, Person},
+    site::Site,
+    workload::Workload,
+};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Visits of one browser, one after the other.
@@ -23,6 +27,19 @@ struct Use {
     next: usize,
 }
 
+/// What one visit asks for that begins then.
+fn uses(person: &Person, site: &Site, begins: f64) -> Vec<Use> {
+    let images = person.looks.iter().flat_map(|look| &look.images);
+    images
+        .map(|&(at, content)| Use {
+            content,
+            len: site.content(content).len(),
+            at: begins + at.saturating_sub(person.comes()) as f64 / 1000.0,
+            next: usize::MAX,
+        })
+        .collect()
+}
+
 /// What one browser asks for that comes again and again: the visits of many, as if it were one's.
 fn trace(name: &str, seed: u64) -> Vec<Use> {
     let workload = Workload::load(name).unwrap();
@@ -30,17 +47,7 @@ fn trace(name: &str, seed: u64) -> Vec<Use> {
     let people = people::draw(&workload, &site, VISITS, seed);
     let mut uses = Vec::new();
     for (visit, person) in people.iter().enumerate() {
-        for look in &person.looks {
-            for &(at, content) in &look.images {
-                let at = at.saturating_sub(person.comes()) as f64 / 1000.0;
-                uses.push(Use {
-                    content,
-                    len: site.content(content).len(),
-                    at: visit as f64 * BETWEEN + at,
-                    next: usize::MAX,
-                });
-            }
-        }
+        uses.extend(self::uses(person, &site, visit as f64 * BETWEEN));
     }
     let mut later = HashMap::new();
     for place in (0..uses.len()).rev() {
@@ -118,6 +125,7 @@ fn policy_is_better_than_lru_on_every_workload_and_near_what_the_future_would_al
                     bytes: held.len,
                     uses: held.uses,
                     used: held.used,
+                    near: None,
                 };
                 worth(&kept, now)
             });
@@ -140,6 +148,143 @@ fn policy_is_better_than_lru_on_every_workload_and_near_what_the_future_would_al
             assert!(ours.0 > lru.0 && ours.1 > lru.1, "{name}");
             // More than half of what LRU leaves to be gained.
             assert!(ours.0 - lru.0 > (offline.0 - lru.0) / 2.0, "{name}");
+        }
+    }
+}
+
+/// Browsers that come again, and what each looks at, as one row in time.
+const BROWSERS: usize = 40;
+/// Who is connected to whom in a visit, by lot.
+const PEERS: usize = 6;
+
+/// Of all requests, and of all bytes: which came from the browser's own store, and from there or a peer.
+#[derive(Clone, Copy, Debug)]
+struct Shares {
+    own: (f64, f64),
+    near: (f64, f64),
+}
+
+/// What one browser keeps.
+struct Shelf {
+    held: HashMap<u32, (u64, Kept)>,
+    bytes: u64,
+}
+
+/// Browsers with stores of this size who ask a few of the others for what they lack.
+fn swarm(visits: &[(usize, Vec<Use>)], budget: u64, keep: impl Fn(&Kept, f64) -> f64) -> Shares {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let mut shelves: Vec<Shelf> = (0..BROWSERS)
+        .map(|_| Shelf {
+            held: HashMap::new(),
+            bytes: 0,
+        })
+        .collect();
+    let (mut all, mut own, mut near) = ((0, 0), (0, 0), (0, 0));
+    let count = |sum: &mut (u64, u64), len| (sum.0, sum.1) = (sum.0 + 1, sum.1 + len);
+    for (browser, uses) in visits {
+        let peers: Vec<usize> = (0..PEERS)
+            .map(|_| rng.random_range(0..BROWSERS))
+            .filter(|peer| peer != browser)
+            .collect();
+        for one in uses {
+            let has = |peer: &&usize| shelves[**peer].held.contains_key(&one.content);
+            let holders = peers.iter().filter(has).count() as u32;
+            count(&mut all, one.len);
+            let shelf = &mut shelves[*browser];
+            if let Some((_, kept)) = shelf.held.get_mut(&one.content) {
+                count(&mut own, one.len);
+                count(&mut near, one.len);
+                (kept.uses, kept.used, kept.near) = (kept.uses + 1, one.at, Some(holders));
+                continue;
+            }
+            if holders > 0 {
+                count(&mut near, one.len);
+            }
+            if one.len > budget / 2 {
+                continue;
+            }
+            while shelf.bytes + one.len > budget {
+                let value = |(id, (_, kept)): &(&u32, &(u64, Kept))| (keep(kept, one.at), **id);
+                let least = shelf.held.iter().min_by(|a, b| {
+                    let (a, b) = (value(a), value(b));
+                    a.partial_cmp(&b).unwrap()
+                });
+                let least = *least.unwrap().0;
+                shelf.bytes -= shelf.held.remove(&least).unwrap().0;
+            }
+            shelf.bytes += one.len;
+            let kept = Kept {
+                bytes: one.len,
+                uses: 1,
+                used: one.at,
+                near: Some(holders),
+            };
+            shelf.held.insert(one.content, (one.len, kept));
+        }
+    }
+    let share = |part: (u64, u64)| {
+        let of = |part, all| part as f64 / all as f64;
+        (of(part.0, all.0), of(part.1, all.1))
+    };
+    Shares {
+        own: share(own),
+        near: share(near),
+    }
+}
+
+#[test]
+fn what_peers_have_tells_what_to_keep_and_spares_store_and_origin() {
+    println!(
+        "workload  room  own store: LRU    without  with      own or peers: LRU  without  with"
+    );
+    for name in ["shop", "longtail"] {
+        let workload = Workload::load(name).unwrap();
+        let site = Site::new(&workload.site, &mut ChaCha8Rng::seed_from_u64(1));
+        let people = people::draw(&workload, &site, 20 * BROWSERS, 1);
+        let visits: Vec<_> = people
+            .iter()
+            .enumerate()
+            .map(|(visit, person)| {
+                let begins = visit as f64 * BETWEEN / BROWSERS as f64;
+                (visit % BROWSERS, uses(person, &site, begins))
+            })
+            .collect();
+        let distinct: BTreeSet<_> = (visits.iter().flat_map(|(_, uses)| uses))
+            .map(|one| (one.content, one.len))
+            .collect();
+        let total: u64 = distinct.iter().map(|one| one.1).sum();
+        for part in [40, 20, 10] {
+            let budget = total / part;
+            let lru = swarm(&visits, budget, |kept, _| kept.used);
+            let without = swarm(&visits, budget, |kept, now| {
+                worth(
+                    &Kept {
+                        near: None,
+                        ..*kept
+                    },
+                    now,
+                )
+            });
+            let with = swarm(&visits, budget, worth);
+            println!(
+                "{name:9} {:3.0} %  {:.3?} {:.3?} {:.3?}  {:.3?} {:.3?} {:.3?}",
+                100.0 / part as f64,
+                lru.own,
+                without.own,
+                with.own,
+                lru.near,
+                without.near,
+                with.near
+            );
+            assert!(with.own.0 > lru.own.0 && with.own.1 > lru.own.1, "{name}");
+            assert!(
+                with.own.0 > without.own.0 && with.own.1 > without.own.1,
+                "{name}"
+            );
+            // Nor is the origin asked more often, and where there is little room it sends less.
+            let least = if part > 10 { 0.0 } else { -0.001 };
+            assert!(with.near.0 > without.near.0 - 0.001, "{name}");
+            assert!(with.near.1 > without.near.1 + least, "{name}");
         }
     }
 }

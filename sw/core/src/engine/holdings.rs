@@ -1,6 +1,10 @@
 //! What our store holds and may serve.
 
-use super::Engine;
+use super::{
+    Engine,
+    answers::Known,
+    peers::{Peer, Stage},
+};
 use crate::{
     content::{ContentId, group_count},
     wire::{MAX_RUNS, Message, SHORT},
@@ -114,6 +118,26 @@ impl Holdings {
 }
 
 impl Engine {
+    /// Of what the page shows and our store holds: how many open peers say that they have all of it, where
+    /// any says something of it. At most so many contents.
+    pub fn near(&self, most: usize) -> Vec<(ContentId, u32)> {
+        let open = |peer: &&Peer| peer.stage == Stage::Open;
+        let near = self.context.ids().iter().filter_map(|id| {
+            let holding = self.holdings.find(id)?;
+            let all = group_count(holding.len);
+            let mut near = None;
+            for peer in self.peers.iter().filter(open) {
+                let known = peer.knows(id, self.now);
+                if !matches!(known, Known::Unknown | Known::Relayed) {
+                    let has_all = known.run_from(0, holding.len) == Some(all);
+                    *near.get_or_insert(0) += u32::from(has_all);
+                }
+            }
+            Some((*id, near?))
+        });
+        near.take(most).collect()
+    }
+
     pub(super) fn stored(&mut self, id: ContentId, len: u64, groups: Vec<(u32, u32)>) {
         self.holdings.insert(id, len, groups);
         self.directory.changed(len, self.now);

@@ -1,6 +1,9 @@
 //! A budget that is spent, a disk that is full.
 
-use fugitive_core::{content::BLOCK, tree::Outboard};
+use fugitive_core::{
+    content::{BLOCK, ContentId},
+    tree::Outboard,
+};
 use fugitive_store::StoreError;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -56,6 +59,30 @@ async fn least_recently_used_content_goes_first_and_takes_all_that_is_its() {
     assert_eq!(hit.bytes.as_ref(), Some(&all[0]));
     assert_eq!(store.make_room(u64::MAX).await.unwrap(), [resources[0].id]);
     assert_eq!(store.usage().await.unwrap(), 0);
+}
+
+#[wasm_bindgen_test]
+async fn of_equals_what_many_peers_have_goes_first_and_what_none_has_last() {
+    let store = fresh().await;
+    let all: Vec<_> = (0..3).map(|seed| noise(BLOCK, seed)).collect();
+    let ids: Vec<_> = all.iter().map(|bytes| ContentId::of(bytes)).collect();
+    for (n, bytes) in all.iter().enumerate() {
+        let resource = resource(&format!("https://a.b/{n}"), bytes, true);
+        store.put_whole(resource, cut(bytes, false)).await.unwrap();
+    }
+    let unknown = ContentId::of(b"not here");
+    let near = vec![(ids[0], 0), (unknown, 3), (ids[1], 5)];
+    store.set_near(near).await.unwrap();
+    let near = async |n: usize| content(&store, &all[n]).await.unwrap().near;
+    assert_eq!(near(1).await, Some(5));
+    // What is written anew, or used, is as rare as before.
+    let groups = cut(&all[1], false);
+    let put = store.put_groups(&ids[1], BLOCK, 0, groups, true).await;
+    put.unwrap();
+    store.touch(ids.clone()).await.unwrap();
+    assert_eq!((near(1).await, near(2).await), (Some(5), None));
+    let gone = store.make_room(u64::MAX).await.unwrap();
+    assert_eq!(gone, [ids[1], ids[2], ids[0]]);
 }
 
 #[wasm_bindgen_test]

@@ -31,6 +31,31 @@ fn on_the_same_page_holdings_are_known_without_a_question() {
 }
 
 #[test]
+fn how_many_hold_what_we_hold_of_the_page_is_known_from_what_they_say() {
+    let mut swarm = Swarm::new(3);
+    let near = |swarm: &Swarm, who: usize, most| swarm.visitors[who].engine.near(most);
+    let images = page(&mut swarm, 40, 20, &[0, 1, 2]);
+    swarm.give(1, &images[0].1);
+    swarm.give(1, &images[30].1);
+    swarm.give(2, &images[0].1);
+    swarm.run(1_000);
+    let mut expected = vec![(images[0].0, 2), (images[30].0, 0)];
+    expected.sort();
+    assert_eq!(near(&swarm, 1, 99), expected);
+    let of_first = near(&swarm, 0, 99);
+    assert_eq!(of_first.len(), 20);
+    for (id, holders) in of_first {
+        assert_eq!(holders, if id == images[0].0 { 2 } else { 0 });
+    }
+    assert_eq!(near(&swarm, 0, 5).len(), 5);
+    // Who is gone is not counted, and nothing is known of a page of which nobody has said anything.
+    swarm.close(1, 2);
+    assert!(near(&swarm, 1, 99).contains(&(images[0].0, 1)));
+    swarm.on_page(2, &[1], &[]);
+    assert_eq!(near(&swarm, 1, 99), []);
+}
+
+#[test]
 fn nobody_has_it_costs_no_question_on_the_same_page() {
     let mut swarm = Swarm::new(2);
     let images = page(&mut swarm, 40, 20, &[0, 1]);
