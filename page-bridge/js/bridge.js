@@ -183,7 +183,7 @@ async function live(settings, life, consent, again) {
   await pause();
   const turn = new Turn(ended, again);
   /** As whom peers know the tab that has it until we have connections; nothing where none has. */
-  const twin = await turn.comes();
+  const twin = await turn.comes(() => compiled().catch(() => {}));
   mark("turn");
   await pause();
   let phase = twin === undefined ? "now" : "next";

@@ -73,14 +73,15 @@ export class Turn {
 
   /**
    * Resolves when it is to be ours: at once, or, where it says as whom another tab has it still, when
-   * we have connections of our own.
+   * we have connections of our own. `near` is called when it is likely to be.
    */
-  comes() {
+  comes(near) {
     return new Promise((comes, failed) => {
       this.#comes = comes;
       this.#hold({ signal: this.#queued.signal }).then(async () => {
         if (this.#before) return this.#takes?.();
         if (isHidden()) {
+          near();
           this.#say("free");
           await pause(COMES_BACK_WITHIN);
         }

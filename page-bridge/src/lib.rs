@@ -16,6 +16,7 @@ mod governor;
 mod host;
 mod log;
 mod ports;
+mod rest;
 mod serve;
 mod signalling;
 mod talk;

@@ -1,8 +1,10 @@
 //! Two windows' halves in one window, with real connections; the test is their signal server and
 //! may be as late and as out of order as it likes.
 
+use fugitive_signal::Signal;
 use js_sys::{Function, Promise};
 use wasm_bindgen::closure::Closure;
+use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 use web_sys::{RtcDataChannel, RtcDataChannelState};
 
