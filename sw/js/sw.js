@@ -16,6 +16,11 @@ const WASM = new URL("fugitive/__SW_WASM__", BASE).href;
 const VERSION = "__VERSION__";
 const CACHE = `fugitive-${VERSION}`;
 const MEDIA = ["image", "video", "audio"];
+/** Requests that change what is there under their URL (RFC 9111, 4.4), and how names of media end. */
+const CHANGES = ["POST", "PUT", "PATCH", "DELETE"];
+const NAMES = "avif gif jpeg jpg png svg webp ico mp3 mp4 ogg webm".split(" ");
+/** What was changed is left to the network for this long: a change takes its time, in milliseconds. */
+const CHANGING = 60_000;
 /** Where `fugitive.fetch` asks; never a path of the server's. */
 const FETCH = "/fugitive/fetch/";
 /** After this long no request waits for the wasm to start any more, in milliseconds. */
@@ -160,8 +165,10 @@ async function leave() {
   const { installing, waiting, active } = registration;
   for (const other of [installing, waiting, active]) other?.postMessage({ fugitive: "leave" });
   for (const client of await clients.matchAll()) client.postMessage({ fugitive: "off" });
-  if (!IS_GUEST) await registration.unregister();
+  // Browsers may do this only when an install has ended, and what is there goes at once.
+  const unregistered = IS_GUEST || registration.unregister();
   await clean();
+  await unregistered;
   if (IS_GUEST) {
     // The site's worker stays; a page that wants us back has us.
     starting = undefined;
@@ -191,6 +198,10 @@ async function route(event) {
   // What is neither media nor asked for by name bypasses the worker, where the browser can do that.
   const ours = MEDIA.map((requestDestination) => ({ requestDestination }));
   ours.push({ urlPattern: new URLPattern({ pathname: `${FETCH}*` }) });
+  for (const name of NAMES) {
+    const urlPattern = new URLPattern({ pathname: `*.${name}` });
+    ours.push(...CHANGES.map((requestMethod) => ({ requestMethod, urlPattern })));
+  }
   await event.addRoutes({ condition: { not: { or: ours } }, source: "network" });
 }
 
@@ -241,14 +252,38 @@ addEventListener("fetch", (event) => {
   const { request } = event;
   const { method, destination, cache, headers, referrer, url } = request;
   const isNamed = url.startsWith(location.origin + FETCH);
+  if (CHANGES.includes(method)) return changes(event);
   if (method !== "GET" || !(isNamed || MEDIA.includes(destination))) return;
   if (!url.startsWith(location.origin + "/") && !isReadable(request)) return;
   // A named one is never: so Firefox calls whatever has an If-Range.
   if (cache === "no-store" && !isNamed) return;
   if (headers.has("authorization") || CONDITIONAL.some((name) => headers.has(name))) return;
-  if (OFF.test(referrer)) return;
+  if (OFF.test(referrer) || isChanging(url)) return;
   event.respondWith(isNamed ? answerNamed(event) : answer(event));
 });
+
+/** When which URL was changed. */
+const changed = new Map();
+
+/** Not answered, so that nothing of it is different: its end is not seen, and what is held goes at once. */
+function changes(event) {
+  const { origin, pathname, href } = new URL(event.request.url);
+  if (origin !== location.origin || !NAMES.includes(pathname.split(".").pop())) return;
+  const url = href.split("#")[0];
+  changed.set(url, performance.now());
+  event.waitUntil(
+    worker()
+      .then((ready) => ready.forget(url))
+      .catch((error) => warn(url, error)),
+  );
+}
+
+function isChanging(url) {
+  for (const [other, at] of changed) {
+    if (performance.now() - at > CHANGING) changed.delete(other);
+  }
+  return changed.has(url.split("#")[0]);
+}
 
 /**
  * Whether a request to another host is one whose answer its page may read. Any other answer is opaque
@@ -305,7 +340,7 @@ async function answerCold(event) {
 async function answerNamed(event) {
   try {
     const url = decodeURIComponent(event.request.url.slice((location.origin + FETCH).length));
-    const response = await answerWarm(event, url, true);
+    const response = !isChanging(url) && (await answerWarm(event, url, true));
     if (response) return response;
   } catch (error) {
     if (event.request.signal.aborted) throw error;

@@ -88,6 +88,11 @@ impl Worker {
         })
     }
 
+    /// What is held for a URL is older than what is there.
+    pub fn forget(&self, url: &str) {
+        self.0.forget(url);
+    }
+
     /// A message from a page. Resolves when what it asks for is done.
     pub fn heard(&self, event: ExtendableMessageEvent) -> Promise {
         let state = self.0.clone();

@@ -4,6 +4,7 @@
 mod beside;
 mod browsers;
 mod cache;
+mod changes;
 mod cold;
 mod consent;
 mod directory;
