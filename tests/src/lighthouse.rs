@@ -32,6 +32,10 @@ pub struct Load {
     pub lcp: f64,
     /// Total blocking time: what tasks of the main thread took beyond 50 ms each.
     pub tbt: f64,
+    /// How soon what is seen is there, on the whole.
+    pub speed_index: f64,
+    /// How far what is seen moves about; a share of the window, as summed up by Lighthouse.
+    pub shift: f64,
     /// What the main thread did at all.
     pub main_thread: f64,
     /// The end of the load event; zero where a network is simulated.
@@ -56,6 +60,8 @@ impl Load {
             fcp: number("/audits/first-contentful-paint/numericValue")?,
             lcp: number("/audits/largest-contentful-paint/numericValue")?,
             tbt: number("/audits/total-blocking-time/numericValue")?,
+            speed_index: number("/audits/speed-index/numericValue")?,
+            shift: number("/audits/cumulative-layout-shift/numericValue")?,
             main_thread: number("/audits/mainthread-work-breakdown/numericValue")?,
             load: number(&[metrics, "/observedLoad"].concat())?,
         })
@@ -155,6 +161,8 @@ mod tests {
                 "first-contentful-paint": audit(310.5),
                 "largest-contentful-paint": audit(820.0),
                 "total-blocking-time": audit(12.0),
+                "speed-index": audit(500.0),
+                "cumulative-layout-shift": audit(0.01),
                 "mainthread-work-breakdown": audit(240.0),
                 "metrics": { "details": { "items": [{ "observedLoad": 900 }, {}] } },
             },
@@ -169,6 +177,8 @@ mod tests {
             fcp: 310.5,
             lcp: 820.0,
             tbt: 12.0,
+            speed_index: 500.0,
+            shift: 0.01,
             main_thread: 240.0,
             load: 900.0,
         };

@@ -1,7 +1,7 @@
 //! Ten tabs of a site are one visitor: one has the swarm, and when it goes, hides or freezes another
 //! has it.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 use fugitive_tests::{
@@ -39,6 +39,11 @@ const MUTE: &str = "self.BroadcastChannel = class {
 const HEAR: &str = "
   self.__isTaken = false;
   new BroadcastChannel('fugitive').onmessage = ({ data }) => (__isTaken ||= data.say === 'taken')";
+
+/// When a tab's bridge took which step last, in milliseconds since 1970.
+const STEPS: &str = "performance.getEntriesByType('mark')
+  .filter(({ name }) => name.startsWith('fugitive:'))
+  .map(({ name, startTime }) => [name, performance.timeOrigin + startTime])";
 
 const STATE: &str = "Page.setWebLifecycleState";
 
@@ -118,7 +123,7 @@ async fn tab_that_is_closed_or_crashes_is_followed_by_another() -> Result<()> {
         tabs.new_tab().await?;
         tabs.goto(&origin.url("/away.html")).await?;
         // How long it takes is told, and not judged.
-        let began = Instant::now();
+        let (began, at) = (Instant::now(), SystemTime::now());
         tabs.tell(&holder, end).await?;
         until_locks(&tabs, 1, 0).await?;
         println!("{end}: followed after {:?}", began.elapsed());
@@ -126,6 +131,11 @@ async fn tab_that_is_closed_or_crashes_is_followed_by_another() -> Result<()> {
         assert_eq!(origin.sockets().0, 2);
         tabs.to_tab(first).await?;
         assert!(tabs.eval::<bool>(MINE).await?);
+        let parts: Vec<(String, f64)> = tabs.eval(STEPS).await?;
+        let at = at.duration_since(SystemTime::UNIX_EPOCH)?.as_secs_f64() * 1000.0;
+        for (step, when) in parts {
+            println!("{end}: {step} after {:.0} ms", when - at);
+        }
         is_served(&tabs, 0).await?;
         other.quit().await?;
         tabs.quit().await?;

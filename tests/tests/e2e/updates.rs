@@ -16,6 +16,7 @@ use fugitive_tests::{
 use serde_json::json;
 
 const SCRIPT: &str = "/fugitive-sw.js";
+const MANIFEST: &str = "/fugitive/manifest.json";
 /// A response of a build is held back until this is open.
 type Gate = Arc<(Mutex<bool>, Condvar)>;
 
@@ -397,5 +398,96 @@ async fn forgotten_while_a_new_version_waits_nothing_is_left() -> Result<()> {
         .await?;
     visitor.eval::<()>("fugitive.forget()").await?;
     until_nothing_is_left(&visitor).await?;
+    visitor.quit().await
+}
+
+/// The site wants no workers from now on; those who have a bridge hear that something has changed.
+fn says_off(site: &Site, origin: &Origin) -> Result<()> {
+    let off = Fault::Answer {
+        status: "200 OK",
+        headers: "Content-Type: application/json\r\n".into(),
+        body: br#"{"version":1,"policy":{"enabled":false}}"#.to_vec(),
+    };
+    origin.fault(MANIFEST, off);
+    fs::copy(site.path("image5.jpg"), site.path("image0.jpg"))?;
+    Ok(())
+}
+
+/// The page goes on by the network, and nothing comes back.
+async fn is_inert(visitor: &Visitor, origin: &Origin) -> Result<()> {
+    until_nothing_is_left(visitor).await?;
+    let before = origin.requests("/image1.jpg")?.len();
+    visitor.clear_cache().await?;
+    visitor.body_hash("fugitive.fetch('/image1.jpg')").await?;
+    ensure!(origin.requests("/image1.jpg")?.len() > before, "not asked");
+    visitor.stop_workers().await?;
+    until_nothing_is_left(visitor).await?;
+    visitor.goto(&origin.url("/again.html")).await?;
+    ensure!(!visitor.eval::<bool>("fugitive.ready").await?, "is back");
+    until_nothing_is_left(visitor).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn manifest_that_says_off_while_a_new_version_is_installed_takes_both_away() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let (one, two) = (Build::new("one")?, Build::new("two")?);
+    let visitor = visitor(&driver, &origin, &one).await?;
+    let gate = two.publish_behind(&origin);
+    look_for_update(&visitor).await?;
+    visitor
+        .until("(await navigator.serviceWorker.getRegistration()).installing")
+        .await?;
+    says_off(&site, &origin)?;
+    // Inert at once, though the browser unregisters only when the install is over.
+    visitor
+        .until("!(await indexedDB.databases()).length")
+        .await?;
+    open(&gate);
+    is_inert(&visitor, &origin).await?;
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn manifest_that_says_off_while_it_is_installed_for_the_first_time_leaves_nothing()
+-> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let one = Build::new("one")?;
+    let gate = one.publish_behind(&origin);
+    let visitor = Visitor::new(&driver).await?;
+    visitor.goto(&origin.url("/again.html")).await?;
+    visitor
+        .until("(await navigator.serviceWorker.getRegistration())?.installing")
+        .await?;
+    says_off(&site, &origin)?;
+    open(&gate);
+    is_inert(&visitor, &origin).await?;
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn manifest_that_says_off_while_a_new_version_waits_takes_both_away() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let (one, two) = (Build::new("one")?, Build::new("two")?);
+    let visitor = visitor(&driver, &origin, &one).await?;
+    // An answer under way keeps the old one.
+    origin.fault("/film.mp4", Fault::Slow(256 << 10));
+    visitor
+        .eval::<()>("fugitive.fetch('/film.mp4').then((answer) => ((self.__film = answer), null))")
+        .await?;
+    two.publish(&origin);
+    look_for_update(&visitor).await?;
+    visitor
+        .until(
+            "(async () => {
+               const { waiting, active } = await navigator.serviceWorker.getRegistration();
+               return waiting || (active.state === 'activated' && (await caches.keys()).length === 1);
+             })()",
+        )
+        .await?;
+    says_off(&site, &origin)?;
+    is_inert(&visitor, &origin).await?;
     visitor.quit().await
 }

@@ -27,6 +27,8 @@ pub fn fixture() -> Figures {
                         fcp: ms,
                         lcp: ms * 2.0,
                         tbt: with * 12.0,
+                        speed_index: 800.0,
+                        shift: 0.0,
                         main_thread: 500.0,
                         load: ms * 3.0,
                     },

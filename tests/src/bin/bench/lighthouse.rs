@@ -57,6 +57,9 @@ pub async fn lighthouse() -> Result<()> {
                     "score": of(side, |load| load.score)?,
                     "lcp_ms": of(side, |load| load.lcp)?,
                     "tbt_ms": of(side, |load| load.tbt)?,
+                    "fcp_ms": of(side, |load| load.fcp)?,
+                    "speed_index_ms": of(side, |load| load.speed_index)?,
+                    "shift": of(side, |load| load.shift)?,
                 }),
             );
         }
