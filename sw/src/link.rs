@@ -16,6 +16,7 @@ use std::{
 use fugitive_core::{
     content::ContentId,
     engine::Totals,
+    hedge::LARGE,
     manners::Limits,
     port::{Connected, FromBridge, ToBridge, WantId},
 };
@@ -332,6 +333,14 @@ impl Link {
     /// Asks peers for a content that may be wanted later.
     pub fn prefetch(self: &Rc<Self>, id: ContentId, len: u64) -> Want {
         self.begin(|want| ToBridge::Prefetch { want, id, len })
+    }
+
+    /// The network is asked for something large since nobody is there: the signal server may know
+    /// somebody.
+    pub fn find(&self, id: ContentId, len: u64) {
+        if len > LARGE && matches!(self.peers(), Peers::None) {
+            self.say(&ToBridge::Find { id, len });
+        }
     }
 
     fn begin(self: &Rc<Self>, message: impl FnOnce(WantId) -> ToBridge) -> Want {

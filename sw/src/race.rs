@@ -147,6 +147,7 @@ async fn from_peers(
     let mut late = Some(late);
     if !peers_ready(state).await {
         late = None;
+        state.link.find(resource.id, resource.len);
         while !matches!(state.link.peers(), Peers::Here(_)) {
             let _ = state.link.changed().await;
         }

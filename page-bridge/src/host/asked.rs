@@ -80,6 +80,7 @@ impl Running {
                 let want = self.ports.number(port, want);
                 self.handle(Input::Prefetch { want, id, len });
             }
+            ToBridge::Find { id, len } => self.handle(Input::Find { id, len }),
             ToBridge::Context { ids, page } => {
                 self.context(page, ids);
                 self.carry_out();

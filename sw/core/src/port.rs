@@ -73,6 +73,13 @@ pub enum ToBridge {
         /// Its whole length.
         len: u64,
     },
+    /// There was nobody to ask for this: the signal server may know who holds it.
+    Find {
+        /// Which content.
+        id: ContentId,
+        /// Its whole length.
+        len: u64,
+    },
     /// The page has read on: bytes up to here are welcome.
     Credit {
         /// Of this instance.

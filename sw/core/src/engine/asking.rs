@@ -52,7 +52,7 @@ impl Engine {
             self.tell_soon();
         }
         if want.whose == For::Us {
-            self.look_up(&want);
+            self.look_up(want.id, want.len);
         }
         let is_begun = self.take_over(&mut want);
         let level = (self.now, want.at);

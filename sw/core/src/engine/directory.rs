@@ -5,7 +5,7 @@
 //! says is worth an entry; only what is served is told of, since an entry tells the server what this
 //! browser holds.
 
-use super::{Engine, Output, PeerId, answers::Known, want::Want};
+use super::{Engine, Output, PeerId, answers::Known};
 use crate::content::ContentId;
 
 /// Entries are good for a quarter of an hour; they are renewed this long after, in milliseconds.
@@ -91,14 +91,24 @@ impl Engine {
         }
     }
 
+    /// The page reads something that there was nobody to ask for.
+    pub(super) fn find(&mut self, id: ContentId, len: u64) {
+        if self.directory.takes(len) {
+            if self.context.add(id) {
+                self.tell_soon();
+            }
+            self.look_up(id, len);
+        }
+    }
+
     /// Asks for holders of something large that no peer of ours is known to hold.
-    pub(super) fn look_up(&mut self, want: &Want) {
+    pub(super) fn look_up(&mut self, id: ContentId, len: u64) {
         let holds = |id| {
             let mut open = self.peers.iter().filter(|peer| peer.is_open());
             open.any(|peer| !matches!(peer.knows(id, self.now), Known::Nothing | Known::Unknown))
         };
-        if !holds(&want.id) {
-            self.find_holders(want.id, want.len);
+        if !holds(&id) {
+            self.find_holders(id, len);
         }
     }
 

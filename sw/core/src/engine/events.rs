@@ -114,6 +114,14 @@ pub enum Input {
         /// Its whole length.
         len: u64,
     },
+    /// The page has this from the network, since there was no peer to ask. Who holds it is met, if the
+    /// signal server knows anybody.
+    Find {
+        /// Which content.
+        id: ContentId,
+        /// Its whole length.
+        len: u64,
+    },
     /// The Service Worker wants these bytes.
     Want {
         /// A number not in use.

@@ -182,6 +182,7 @@ impl Engine {
             Input::Prefetch { want, id, len } => {
                 self.want(Want::new(want, For::Later, id, len, 0..len, len));
             }
+            Input::Find { id, len } => self.find(id, len),
             Input::Credit { want, to } => self.credit(want, to),
             Input::Cancel { want } => self.cancel(want),
             Input::Stored { id, len, groups } => self.stored(id, len, groups),

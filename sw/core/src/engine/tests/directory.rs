@@ -83,6 +83,45 @@ fn one_holder_of_a_film_is_found_through_the_directory_though_all_places_are_tak
 }
 
 #[test]
+fn visitor_without_any_peer_finds_the_holder_through_the_directory() {
+    let mut swarm = Swarm::apart(2);
+    swarm.dials = true;
+    let film = noise(2_000_000, 1);
+    let id = swarm.give(1, &film);
+    swarm.on_page(1, &[0], &[]);
+    swarm.run(100);
+    let len = 2_000_000;
+    swarm.input(0, Input::Find { id, len });
+    assert_eq!(told(&swarm, 0, "find"), [[id]]);
+    // The page reads on, and small things are as before.
+    swarm.input(0, Input::Find { id, len });
+    let small = ContentId::of(b"small");
+    swarm.input(
+        0,
+        Input::Find {
+            id: small,
+            len: 20_000,
+        },
+    );
+    assert_eq!(told(&swarm, 0, "find"), [[id]]);
+
+    let peers = vec![name(1)];
+    swarm.input(0, Input::Holders { id, peers });
+    swarm.run(5_000);
+    swarm.want(0, 1, id, len, 0..len);
+    swarm.run(5_000);
+    assert!(swarm.got_all(0, 1, &film));
+    swarm.run(30_000);
+    let other = ContentId::of(b"nobody is known to hold it");
+    for _ in 0..3 {
+        swarm.input(0, Input::Find { id: other, len });
+        swarm.run(20_000);
+    }
+    // Once in half a minute.
+    assert_eq!(told(&swarm, 0, "find"), [[id], [other], [other]]);
+}
+
+#[test]
 fn directory_is_not_asked_for_what_a_peer_holds_or_what_is_small() {
     let mut swarm = Swarm::new(2);
     let (film, image) = (noise(2_000_000, 1), noise(20_000, 2));
