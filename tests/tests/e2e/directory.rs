@@ -93,3 +93,37 @@ async fn only_holder_of_a_film_is_found_through_the_directory_from_another_page(
     holder.quit().await?;
     asker.quit().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn visitor_whom_nobody_was_offered_finds_the_holder_of_a_film() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let in_window = LINE.replace(" async", " data-worker=off async");
+    for page in ["here.html", "there.html"] {
+        site.page_with(page, &in_window, "<p>nothing here</p>")?;
+    }
+    let origin = Origin::with(&site, |config| {
+        config.spare_origin = true;
+        config.directory.over_bytes = 1 << 20;
+    })
+    .await?;
+    let len = std::fs::metadata(site.path("film.mp4"))?.len();
+    // Nobody else is there when it comes, and so it is told.
+    let asker = unpaired(&driver, &origin, "/there.html", 0).await?;
+    asker.until("__heard.includes('offered')").await?;
+    let holder = unpaired(&driver, &origin, "/here.html", 0).await?;
+    holder.fill("/film.mp4", len).await?;
+    holder.until("__said.includes('hold')").await?;
+    let part = |from: u64, to: u64| {
+        let range = format!("bytes={from}-{}", to - 1);
+        format!("fugitive.fetch('/film.mp4', {{ headers: {{ range: '{range}' }} }})")
+    };
+    asker.body_hash(&part(0, GROUP)).await?;
+    asker.until_peers(1).await?;
+    let (start, end) = (GROUP * 100, GROUP * 300);
+    origin.fault("/film.mp4", Fault::Delay(PATIENCE));
+    asker.body_hash(&part(start, end)).await?;
+    let served = asker.until_served("/film.mp4", 2).await?;
+    assert_eq!(served[1], ("tier-1".to_owned(), end - start));
+    holder.quit().await?;
+    asker.quit().await
+}

@@ -1,12 +1,15 @@
 //! Ten tabs of a site are one visitor: one has the swarm, and when it goes, hides or freezes another
 //! has it.
 
-use std::time::{Instant, SystemTime};
+use std::{
+    fs,
+    time::{Instant, SystemTime},
+};
 
 use anyhow::Result;
 use fugitive_tests::{
     browser::{Driver, Visitor},
-    origin::Origin,
+    origin::{Fault, Origin},
     site::{IMAGES, LINE, Site},
 };
 use serde_json::json;
@@ -46,6 +49,38 @@ const STEPS: &str = "performance.getEntriesByType('mark')
   .map(({ name, startTime }) => [name, performance.timeOrigin + startTime])";
 
 const STATE: &str = "Page.setWebLifecycleState";
+
+/// A page whose engine runs in its window counts the group frames that come, and keeps what another one
+/// has read.
+const GROUPS: &str = "
+  new BroadcastChannel('read').onmessage = ({ data }) => (self.__read = data);
+  self.__groups = 0;
+  const { createDataChannel } = RTCPeerConnection.prototype;
+  RTCPeerConnection.prototype.createDataChannel = function (...args) {
+    const channel = createDataChannel.apply(this, args);
+    channel.addEventListener('message', ({ data }) => {
+      if (new Uint8Array(data)[0] === 2) __groups += 1;
+    });
+    return channel;
+  };";
+
+/// Reads the first bytes of an answer, and the rest when the swarm has been handed over. The other page is
+/// told how many group frames had come at its beginning, at the hand-over and at its end, and the hash.
+const READ: &str = "(async () => {
+  const handed = new Promise((done) => {
+    new BroadcastChannel('fugitive').onmessage = ({ data }) => data.say === 'yours' && done();
+  });
+  const frames = [__groups];
+  const reader = (await fugitive.fetch('/noise.mp4')).body.getReader();
+  const parts = [(await reader.read()).value];
+  handed.then(async () => {
+    frames.push(__groups);
+    for (let part; !(part = await reader.read()).done; ) parts.push(part.value);
+    frames.push(__groups);
+    const hash = await crypto.subtle.digest('SHA-256', await new Blob(parts).arrayBuffer());
+    new BroadcastChannel('read').postMessage([frames, String(new Uint8Array(hash))]);
+  });
+})()";
 
 async fn until_locks(visitor: &Visitor, held: usize, waiting: usize) -> Result<()> {
     let expected = json!([held, waiting, held]).to_string();
@@ -184,6 +219,58 @@ async fn swarm_follows_the_tab_that_is_seen_without_a_gap_and_not_at_every_turn(
     is_served(&tabs, 1).await?;
     tabs.to_tab(second).await?;
     assert!(tabs.eval::<bool>(MINE).await?);
+    other.quit().await?;
+    tabs.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_begun_before_the_swarm_moves_ends_over_the_old_tab_and_nothing_new_begins_there()
+-> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::chromium()?);
+    let mut noise = vec![0; 16 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    fs::write(site.path("noise.mp4"), &noise)?;
+    let line = LINE.replace("async", "data-worker=off async");
+    site.page_with("window.html", &line, "<p>nothing here</p>")?;
+    let origin = Origin::start(&site).await?;
+    let (other, tabs) = two(&driver, &origin).await?;
+    other.until_listed("/noise.mp4").await?;
+    other.fill("/noise.mp4", noise.len() as u64).await?;
+    let expected: String = other
+        .eval(
+            "fetch('/noise.mp4').then((answer) => answer.arrayBuffer())
+               .then((bytes) => crypto.subtle.digest('SHA-256', bytes))
+               .then((hash) => String(new Uint8Array(hash)))",
+        )
+        .await?;
+    origin.fault("/noise.mp4", Fault::Stall);
+
+    tabs.before_scripts(GROUPS).await?;
+    tabs.goto(&origin.url("/window.html")).await?;
+    tabs.until_peers(1).await?;
+    tabs.eval::<()>(READ).await?;
+    other.eval::<()>(COUNT).await?;
+    let first = tabs.new_tab().await?;
+    tabs.before_scripts(GROUPS).await?;
+    tabs.goto(&origin.url("/window.html")).await?;
+    tabs.until(MINE).await?;
+    tabs.until("self.__read").await?;
+    let ([before, handed, end], hash): ([u64; 3], String) = tabs.eval("__read").await?;
+    assert_eq!(hash, expected);
+    assert!(before < handed && handed < end, "{before} {handed} {end}");
+    assert_eq!(tabs.eval::<u64>("__groups").await?, 0, "by the new one");
+
+    // What is new goes over the new one, and there is never a moment with none or with two.
+    is_served(&tabs, 0).await?;
+    assert!(tabs.eval::<u64>("__groups").await? > 0);
+    until_locks(&tabs, 1, 1).await?;
+    other.until("(await fugitive.stats()).peers === 1").await?;
+    let (least, most): (u32, u32) = other
+        .eval("[Math.min(...__peers), Math.max(...__peers)]")
+        .await?;
+    assert_eq!((least, most), (1, 2), "connections overlap");
+    tabs.to_tab(first).await?;
+    assert_eq!(tabs.eval::<u64>("__groups").await?, end, "by the old one");
     other.quit().await?;
     tabs.quit().await
 }
