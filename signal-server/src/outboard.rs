@@ -279,6 +279,7 @@ mod tests {
         assert!(hash(&file, 6, &|_| {}).is_err());
         assert!(hash(&file, 9 << 20, &|_| {}).is_err());
     }
+
     #[test]
     fn bytes_that_come_in_pieces_have_the_same_hash_and_outboard_and_no_other_is_taken_for_it() {
         for len in [0, 1, 16_384, 16_385, 1 << 20, (1 << 20) + 1, 3_456_789] {

@@ -198,10 +198,10 @@ async function route(event) {
   // What is neither media nor asked for by name bypasses the worker, where the browser can do that.
   const ours = MEDIA.map((requestDestination) => ({ requestDestination }));
   ours.push({ urlPattern: new URLPattern({ pathname: `${FETCH}*` }) });
-  for (const name of NAMES) {
-    const urlPattern = new URLPattern({ pathname: `*.${name}` });
-    ours.push(...CHANGES.map((requestMethod) => ({ requestMethod, urlPattern })));
-  }
+  // Both, put so that the names are not compared where the method is another.
+  const changing = { or: CHANGES.map((requestMethod) => ({ requestMethod })) };
+  const named = NAMES.map((name) => ({ urlPattern: new URLPattern({ pathname: `*.${name}` }) }));
+  ours.push({ not: { or: [{ not: changing }, { not: { or: named } }] } });
   await event.addRoutes({ condition: { not: { or: ours } }, source: "network" });
 }
 

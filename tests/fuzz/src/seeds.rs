@@ -55,6 +55,7 @@ pub fn to_bridge() -> Vec<ToBridge> {
             id,
             len: 90_000,
         },
+        ToBridge::Find { id, len: 90_000 },
         ToBridge::Credit { want: 1, to: 9 },
         ToBridge::Cancel { want: 1 },
         ToBridge::Stored {

@@ -87,6 +87,8 @@ impl Contender {
 struct Figures {
     /// Microseconds of processor time a relayed signal, with few and with many connections.
     cpu_us_per_signal: [f64; 2],
+    /// Of these what the kernel spends to read it and to write it, which a relay cannot do without.
+    system_us_per_signal: [f64; 2],
     /// Of resident memory, with few and with many connections, after they talked.
     kib_per_connection: [f64; 2],
     /// With many connections.
@@ -186,10 +188,12 @@ impl Bench {
                 figures.join_p50_ms = arrivals.join.borrow().percentiles().p50;
             }
             sleep(Duration::from_secs(1)).await;
-            let before = server.cpu();
+            let before = (server.cpu(), server.system_cpu());
             let (talk, _) = crowd.talk(RATE, 0.0, self.time()).await;
-            let spent = server.cpu() - before;
-            figures.cpu_us_per_signal[i] = spent * 1e6 / talk.relayed.get().max(1) as f64;
+            let spent = (server.cpu() - before.0, server.system_cpu() - before.1);
+            let relayed = talk.relayed.get().max(1) as f64;
+            figures.cpu_us_per_signal[i] = spent.0 * 1e6 / relayed;
+            figures.system_us_per_signal[i] = spent.1 * 1e6 / relayed;
             figures.kib_per_connection[i] = (server.memory() - empty) / connections as f64 / 1024.0;
             let relay = talk.relay.borrow().percentiles();
             (figures.relay_p50_ms, figures.relay_p99_ms) = (relay.p50, relay.p99);
@@ -297,10 +301,12 @@ pub async fn run(programs: Programs) -> anyhow::Result<()> {
     let ratios = ratios(&medians);
     for (contender, figures) in &medians {
         println!(
-            "{:20} cpu a signal {:6.1} and {:6.1} us; a connection {:5.1} and {:5.1} KiB; relay p50 {:7.2} ms, p99 {:7.2} ms; at most {:7.0}/s (generator at {:.0} %); join p50 {:.2} ms",
+            "{:20} cpu a signal {:6.1} and {:6.1} us (kernel {:.1} and {:.1}); a connection {:5.1} and {:5.1} KiB; relay p50 {:7.2} ms, p99 {:7.2} ms; at most {:7.0}/s (generator at {:.0} %); join p50 {:.2} ms",
             contender.name(),
             figures.cpu_us_per_signal[0],
             figures.cpu_us_per_signal[1],
+            figures.system_us_per_signal[0],
+            figures.system_us_per_signal[1],
             figures.kib_per_connection[0],
             figures.kib_per_connection[1],
             figures.relay_p50_ms,
@@ -339,6 +345,10 @@ fn median(figures: &[Figures]) -> Figures {
         cpu_us_per_signal: [
             of(|f| f.cpu_us_per_signal[0]),
             of(|f| f.cpu_us_per_signal[1]),
+        ],
+        system_us_per_signal: [
+            of(|f| f.system_us_per_signal[0]),
+            of(|f| f.system_us_per_signal[1]),
         ],
         kib_per_connection: [
             of(|f| f.kib_per_connection[0]),

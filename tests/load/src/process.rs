@@ -61,7 +61,13 @@ impl Process {
 
     /// Processor time since it began, user and system, in seconds.
     pub fn cpu(&self) -> f64 {
-        cpu_of(&self.id().to_string())
+        let [user, system] = cpu_of(&self.id().to_string());
+        user + system
+    }
+
+    /// Of that what the kernel spent for it, in seconds.
+    pub fn system_cpu(&self) -> f64 {
+        cpu_of(&self.id().to_string())[1]
     }
 
     /// Resident memory, in bytes.
@@ -87,10 +93,11 @@ impl Drop for Process {
 
 /// The processor time of this process, in seconds.
 pub fn own_cpu() -> f64 {
-    cpu_of("self")
+    cpu_of("self").iter().sum()
 }
 
-fn cpu_of(process: &str) -> f64 {
+/// In user code and in the kernel.
+fn cpu_of(process: &str) -> [f64; 2] {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // The name may hold spaces; what follows its closing parenthesis begins with field three.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
@@ -101,7 +108,7 @@ fn cpu_of(process: &str) -> f64 {
             .parse::<f64>()
             .ok()
     };
-    (ticks(14).unwrap_or(0.0) + ticks(15).unwrap_or(0.0)) / TICKS
+    [14, 15].map(|field| ticks(field).unwrap_or(0.0) / TICKS)
 }
 
 /// Puts this process on one core.
