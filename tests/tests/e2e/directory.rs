@@ -9,6 +9,9 @@ use fugitive_tests::{
 
 /// In bytes.
 const GROUP: u64 = 16_384;
+/// The part of the film that is asked for second.
+const START: u64 = GROUP * 100;
+const END: u64 = GROUP * 300;
 
 /// Notes which kinds of messages the engine in the window sends to the signal server and hears from it,
 /// and keeps all from it whom pairing offers but for the first `OFFERS` times.
@@ -48,34 +51,57 @@ async fn unpaired(driver: &Driver, origin: &Origin, page: &str, offers: u32) -> 
     Ok(visitor)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn only_holder_of_a_film_is_found_through_the_directory_from_another_page() -> Result<()> {
-    let (site, driver) = (Site::new()?, Driver::start()?);
+/// A site with two pages, whose server knows who holds its film.
+async fn two_pages(site: &Site) -> Result<Origin> {
     let in_window = LINE.replace(" async", " data-worker=off async");
     for page in ["here.html", "there.html"] {
         site.page_with(page, &in_window, "<p>nothing here</p>")?;
     }
-    let origin = Origin::with(&site, |config| {
+    Origin::with(site, |config| {
         config.spare_origin = true;
         config.directory.over_bytes = 1 << 20;
     })
-    .await?;
+    .await
+}
+
+/// Somebody who holds the film, and has said so.
+async fn holder(driver: &Driver, origin: &Origin, site: &Site) -> Result<Visitor> {
     let len = std::fs::metadata(site.path("film.mp4"))?.len();
+    let holder = unpaired(driver, origin, "/here.html", 0).await?;
+    holder.fill("/film.mp4", len).await?;
+    holder.until("__said.includes('hold')").await?;
+    Ok(holder)
+}
+
+/// What `fetch` is given for these bytes of the film.
+fn part(from: u64, to: u64) -> String {
+    let range = format!("bytes={from}-{}", to - 1);
+    format!("'/film.mp4', {{ headers: {{ range: '{range}' }} }}")
+}
+
+/// What is asked for second comes from peers, and is right.
+async fn has_the_rest_from_peers(asker: &Visitor, origin: &Origin, right: &str) -> Result<()> {
+    origin.fault("/film.mp4", Fault::Delay(PATIENCE));
+    let next = format!("fugitive.fetch({})", part(START, END));
+    assert_eq!(asker.body_hash(&next).await?, right);
+    let served = asker.until_served("/film.mp4", 2).await?;
+    assert_eq!(served[1], ("tier-1".to_owned(), END - START));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_holder_of_a_film_is_found_through_the_directory_from_another_page() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = two_pages(&site).await?;
 
     // Somebody who holds nothing, and whom nobody else comes to.
     let other = unpaired(&driver, &origin, "/there.html", 0).await?;
     let asker = unpaired(&driver, &origin, "/there.html", 1).await?;
     asker.until_peers(1).await?;
-    let holder = unpaired(&driver, &origin, "/here.html", 0).await?;
-    holder.fill("/film.mp4", len).await?;
-    holder.until("__said.includes('hold')").await?;
-    let (start, end) = (GROUP * 100, GROUP * 300);
-    let part = |from: u64, to: u64| {
-        let range = format!("bytes={from}-{}", to - 1);
-        format!("'/film.mp4', {{ headers: {{ range: '{range}' }} }}")
-    };
-    let right = format!("fetch({})", part(start, end));
-    let right = asker.body_hash(&right).await?;
+    let holder = holder(&driver, &origin, &site).await?;
+    let right = asker
+        .body_hash(&format!("fetch({})", part(START, END)))
+        .await?;
     let peers = "fugitive.stats().then(({ peers }) => peers)";
     assert_eq!(asker.eval::<u32>(peers).await?, 1);
 
@@ -84,11 +110,7 @@ async fn only_holder_of_a_film_is_found_through_the_directory_from_another_page(
     asker.body_hash(&first).await?;
     asker.until("__said.includes('find')").await?;
     asker.until_peers(2).await?;
-    origin.fault("/film.mp4", Fault::Delay(PATIENCE));
-    let next = format!("fugitive.fetch({})", part(start, end));
-    assert_eq!(asker.body_hash(&next).await?, right);
-    let served = asker.until_served("/film.mp4", 2).await?;
-    assert_eq!(served[1], ("tier-1".to_owned(), end - start));
+    has_the_rest_from_peers(&asker, &origin, &right).await?;
     other.quit().await?;
     holder.quit().await?;
     asker.quit().await
@@ -97,33 +119,18 @@ async fn only_holder_of_a_film_is_found_through_the_directory_from_another_page(
 #[tokio::test(flavor = "multi_thread")]
 async fn visitor_whom_nobody_was_offered_finds_the_holder_of_a_film() -> Result<()> {
     let (site, driver) = (Site::new()?, Driver::start()?);
-    let in_window = LINE.replace(" async", " data-worker=off async");
-    for page in ["here.html", "there.html"] {
-        site.page_with(page, &in_window, "<p>nothing here</p>")?;
-    }
-    let origin = Origin::with(&site, |config| {
-        config.spare_origin = true;
-        config.directory.over_bytes = 1 << 20;
-    })
-    .await?;
-    let len = std::fs::metadata(site.path("film.mp4"))?.len();
+    let origin = two_pages(&site).await?;
     // Nobody else is there when it comes, and so it is told.
     let asker = unpaired(&driver, &origin, "/there.html", 0).await?;
     asker.until("__heard.includes('offered')").await?;
-    let holder = unpaired(&driver, &origin, "/here.html", 0).await?;
-    holder.fill("/film.mp4", len).await?;
-    holder.until("__said.includes('hold')").await?;
-    let part = |from: u64, to: u64| {
-        let range = format!("bytes={from}-{}", to - 1);
-        format!("fugitive.fetch('/film.mp4', {{ headers: {{ range: '{range}' }} }})")
-    };
-    asker.body_hash(&part(0, GROUP)).await?;
+    let holder = holder(&driver, &origin, &site).await?;
+    let right = asker
+        .body_hash(&format!("fetch({})", part(START, END)))
+        .await?;
+    let first = format!("fugitive.fetch({})", part(0, GROUP));
+    asker.body_hash(&first).await?;
     asker.until_peers(1).await?;
-    let (start, end) = (GROUP * 100, GROUP * 300);
-    origin.fault("/film.mp4", Fault::Delay(PATIENCE));
-    asker.body_hash(&part(start, end)).await?;
-    let served = asker.until_served("/film.mp4", 2).await?;
-    assert_eq!(served[1], ("tier-1".to_owned(), end - start));
+    has_the_rest_from_peers(&asker, &origin, &right).await?;
     holder.quit().await?;
     asker.quit().await
 }

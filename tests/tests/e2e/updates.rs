@@ -376,18 +376,14 @@ async fn is_forgotten(visitor: &Visitor, gate: &Gate) -> Result<()> {
     until_nothing_is_left(visitor).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn forgotten_while_a_new_version_waits_nothing_is_left() -> Result<()> {
-    let (site, driver) = (Site::new()?, Driver::start()?);
-    let origin = Origin::start(&site).await?;
-    let (one, two) = (Build::new("one")?, Build::new("two")?);
-    let visitor = visitor(&driver, &origin, &one).await?;
+/// A new version is there, and waits: an answer under way keeps the old one.
+async fn comes_and_waits(visitor: &Visitor, origin: &Origin, new: &Build) -> Result<()> {
     origin.fault("/film.mp4", Fault::Slow(256 << 10));
     visitor
         .eval::<()>("fugitive.fetch('/film.mp4').then((answer) => ((self.__film = answer), null))")
         .await?;
-    two.publish(&origin);
-    look_for_update(&visitor).await?;
+    new.publish(origin);
+    look_for_update(visitor).await?;
     visitor
         .until(
             "(async () => {
@@ -395,7 +391,16 @@ async fn forgotten_while_a_new_version_waits_nothing_is_left() -> Result<()> {
                return waiting || (active.state === 'activated' && (await caches.keys()).length === 1);
              })()",
         )
-        .await?;
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn forgotten_while_a_new_version_waits_nothing_is_left() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let (one, two) = (Build::new("one")?, Build::new("two")?);
+    let visitor = visitor(&driver, &origin, &one).await?;
+    comes_and_waits(&visitor, &origin, &two).await?;
     visitor.eval::<()>("fugitive.forget()").await?;
     until_nothing_is_left(&visitor).await?;
     visitor.quit().await
@@ -472,21 +477,7 @@ async fn manifest_that_says_off_while_a_new_version_waits_takes_both_away() -> R
     let origin = Origin::start(&site).await?;
     let (one, two) = (Build::new("one")?, Build::new("two")?);
     let visitor = visitor(&driver, &origin, &one).await?;
-    // An answer under way keeps the old one.
-    origin.fault("/film.mp4", Fault::Slow(256 << 10));
-    visitor
-        .eval::<()>("fugitive.fetch('/film.mp4').then((answer) => ((self.__film = answer), null))")
-        .await?;
-    two.publish(&origin);
-    look_for_update(&visitor).await?;
-    visitor
-        .until(
-            "(async () => {
-               const { waiting, active } = await navigator.serviceWorker.getRegistration();
-               return waiting || (active.state === 'activated' && (await caches.keys()).length === 1);
-             })()",
-        )
-        .await?;
+    comes_and_waits(&visitor, &origin, &two).await?;
     says_off(&site, &origin)?;
     is_inert(&visitor, &origin).await?;
     visitor.quit().await
