@@ -258,13 +258,17 @@ impl State {
     pub fn forget(self: &Rc<Self>, url: &str) {
         self.memory.borrow_mut().forget(url);
         let (state, url) = (self.clone(), url.to_owned());
-        spawn_local(async move {
-            if let Some(store) = state.store().await
-                && let Err(error) = store.remove_resource(&url).await
-            {
-                state.store_failed(&error);
-            }
-        });
+        spawn_local(async move { state.drop_stored(&url).await });
+    }
+
+    /// The same; it is over when nothing is stored any more.
+    pub async fn drop_stored(self: &Rc<Self>, url: &str) {
+        self.memory.borrow_mut().forget(url);
+        if let Some(store) = self.store().await
+            && let Err(error) = store.remove_resource(url).await
+        {
+            self.store_failed(&error);
+        }
     }
 
     /// The manifest lists what was stored before it did: from now on it may be served.

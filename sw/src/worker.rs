@@ -88,9 +88,13 @@ impl Worker {
         })
     }
 
-    /// What is held for a URL is older than what is there.
-    pub fn forget(&self, url: &str) {
-        self.0.forget(url);
+    /// What is held for a URL is older than what is there. Resolves when it is gone.
+    pub fn forget(&self, url: String) -> Promise {
+        let state = self.0.clone();
+        future_to_promise(async move {
+            state.drop_stored(&url).await;
+            Ok(JsValue::UNDEFINED)
+        })
     }
 
     /// A message from a page. Resolves when what it asks for is done.
