@@ -3,6 +3,7 @@
 //! Each client has a queue to it, bounded in bytes; one that does not read is dropped, and so is
 //! one that sends what is not a message. Nothing that one client does makes another wait.
 
+mod entrance;
 mod relay;
 
 use std::{
@@ -12,27 +13,24 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
-use fugitive_signal::{ToClient, ToServer, handshake::BadHandshake};
+use fugitive_signal::{ToClient, ToServer};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use warp::{Filter, Rejection, http::StatusCode, reply::Response};
 
+pub use self::entrance::route;
 use self::relay::{drop_deaf, hand_on, hand_out, say_goodbye};
 use crate::{
-    access::{Access, Refused},
     address::Visitor,
     backlog::Backlog,
     clock::{self, Clocks},
     cluster::{Backbone, ServerId, abroad::Abroad},
-    entity,
     frames::Frame,
     geo::Geo,
     ice::Ice,
     limits::Share,
     matchmaker::{Conn, Counts, Matchmaker, Output, Rules},
     metrics::{self, Metrics},
-    socket::{self, Outgoing, Socket, Stream, Upgrade},
+    socket::{Outgoing, Socket, Stream},
     ticket::Id,
 };
 
@@ -446,57 +444,4 @@ fn offered(output: &Output, conn: Conn) -> usize {
         } if *to == conn => peers.len(),
         _ => 0,
     }
-}
-
-/// The WebSocket. A handshake without `Origin` is refused: it says within what peers are paired.
-pub fn route(
-    signalling: Signalling,
-    access: Arc<ArcSwap<Access>>,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
-    let token = warp::query::raw().or(warp::any().map(String::new)).unify();
-    warp::path!("fugitive" / "signal")
-        .and(socket::upgrade())
-        .and(warp::header::optional::<String>("origin"))
-        .and(token)
-        .and(warp::ext::get::<Visitor>())
-        .map(
-            move |upgrade: Result<Upgrade, BadHandshake>,
-                  origin: Option<String>,
-                  query: String,
-                  remote: Visitor| {
-                let Ok(upgrade) = upgrade else {
-                    metrics::count(&signalling.metrics.refused, "why", "handshake");
-                    tracing::info!("signal: refused {remote}: {BadHandshake}");
-                    return entity::bare(StatusCode::BAD_REQUEST);
-                };
-                let access = access.load();
-                let origin = origin.unwrap_or_default();
-                match access.admit(remote, &origin, token_in(&query)) {
-                    Ok(share) => {
-                        let signalling = signalling.clone();
-                        upgrade.on_upgrade(move |stream, first| {
-                            let sockets = signalling.sockets.clone();
-                            let stream = (stream, first);
-                            sockets.track_future(signalling.serve(stream, origin, remote, share))
-                        })
-                    }
-                    Err(refused) => {
-                        let metrics = &signalling.metrics;
-                        metrics::count(&metrics.refused, "why", refused.kind());
-                        // Those who are too many have said so, once for many.
-                        if !matches!(refused, Refused::TooMany(_)) {
-                            tracing::info!("signal: refused {remote}: {refused}");
-                        }
-                        entity::bare(refused.status())
-                    }
-                }
-            },
-        )
-}
-
-/// `token` of a query. A JWT needs no decoding.
-fn token_in(query: &str) -> Option<&str> {
-    query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("token="))
 }
