@@ -326,7 +326,7 @@ pub struct Upstream {
     pub sites: Vec<String>,
     /// Globs: paths that may be shared though the origin does not say `public`.
     pub paths: Vec<String>,
-    /// Requests to them.
+    /// Requests to them, of all servers of a cluster together.
     pub per_second: NonZeroU32,
     /// Longer resources are not listed.
     pub longest_bytes: u64,

@@ -7,7 +7,6 @@ use fugitive_core::{
     manifest::{Entry, Variant},
 };
 use globset::GlobSet;
-use governor::DefaultDirectRateLimiter;
 use warp::http::{
     HeaderName, HeaderValue, StatusCode, Uri,
     header::{
@@ -19,6 +18,7 @@ use warp::http::{
 use super::{
     fetch::{Failed, Fetch, Fetched},
     judge::{Verdict, freshness, judge},
+    pace::Pace,
 };
 
 /// The types that a resource may come in by `Accept`, beside its usual one.
@@ -39,7 +39,7 @@ pub struct Checker {
     /// Makes the requests,
     pub fetch: Fetch,
     /// not faster than this.
-    pub pace: DefaultDirectRateLimiter,
+    pub pace: Pace,
     /// The operator vouches for these.
     pub paths: GlobSet,
 }
@@ -115,7 +115,7 @@ impl Checker {
         accept: &str,
         more: &[(HeaderName, HeaderValue)],
     ) -> Result<Fetched, Failed> {
-        self.pace.until_ready().await;
+        self.pace.turn().await;
         self.fetch.get(uri, accept, more).await
     }
 }

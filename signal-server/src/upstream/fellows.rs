@@ -98,6 +98,11 @@ impl Fellows {
         self.passed.remove(url);
     }
 
+    /// How many others there are.
+    pub fn count(&self) -> usize {
+        self.heard.len()
+    }
+
     /// One of the others, by turns.
     pub fn any(&self) -> Option<ServerId> {
         let mut all: Vec<ServerId> = self.heard.keys().copied().collect();

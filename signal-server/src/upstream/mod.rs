@@ -10,6 +10,7 @@ mod fellows;
 mod fetch;
 mod judge;
 mod listing;
+mod pace;
 mod share;
 mod store;
 mod trees;
@@ -24,7 +25,6 @@ use std::{
 
 use fugitive_core::manifest::{self, Entry};
 use globset::{Glob, GlobSetBuilder};
-use governor::{Quota, RateLimiter};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use warp::{
@@ -34,8 +34,8 @@ use warp::{
 };
 
 use self::{
-    check::Checker, fellows::Turn, fetch::Fetch, listing::Listing, share::Cluster, store::Store,
-    trees::Trees,
+    check::Checker, fellows::Turn, fetch::Fetch, listing::Listing, pace::Pace, share::Cluster,
+    store::Store, trees::Trees,
 };
 use crate::{
     clock::WallClock,
@@ -129,13 +129,12 @@ impl Upstream {
         let (queue, waiting) = mpsc::channel(WAITING);
         let (letters, to_read) = mpsc::channel(share::LETTERS);
         let (publish, entries) = watch::channel(Entries::default());
-        let per_second = config.per_second.max(std::num::NonZeroU32::MIN);
         let shared = Arc::new(Shared {
             sites,
             follows: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
             checker: Checker {
                 fetch: Fetch::new(config.allow_private, config.longest_bytes)?,
-                pace: RateLimiter::direct(Quota::per_second(per_second)),
+                pace: Pace::new(config.per_second),
                 paths: paths.build()?,
             },
             store,

@@ -156,7 +156,9 @@ impl Shared {
             let digests = listing.digests().to_vec();
             let here = cluster.letter(&Word::Here { digests });
             cluster.backbone.tell_all(here);
-            cluster.fellows.tick()
+            let moved = cluster.fellows.tick();
+            self.checker.pace.share_among(1 + cluster.fellows.count());
+            moved
         };
         for (url, differs) in moved {
             self.claim(&url, differs);

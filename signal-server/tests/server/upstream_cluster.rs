@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
 use fugitive_core::{content::ContentId, manifest::Manifest};
@@ -18,6 +19,8 @@ use crate::{
 
 /// URLs: so many that each of two servers is to look at some.
 const MANY: usize = 16;
+/// Requests a second where they are to be few.
+const PER_SECOND: u32 = 10;
 
 fn paths() -> Vec<String> {
     let mut paths: Vec<String> = (0..MANY).map(|n| format!("/many/{n}.png")).collect();
@@ -134,6 +137,33 @@ async fn one_server_fetches_and_all_list_it_until_the_origin_forbids() {
         left == 0
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_together_ask_the_origin_no_faster_than_one_may() {
+    let origin = Arc::new(Origin::default());
+    let site = origin.start().await;
+    let node = Node::start(None);
+    let begun = Instant::now();
+    let [here, there] = [&node; 2].map(|node| {
+        Running::with(&[], |config| {
+            shares(config, node, site);
+            config.upstream.per_second = PER_SECOND.try_into().unwrap();
+        })
+    });
+    let (here, there) = (here.await, there.await);
+    know_each_other(here.address, there.address, site).await;
+    // What was not asked for until now is made up for, for a second.
+    let before = origin.asked.lock().unwrap().values().sum::<usize>();
+    let named = Instant::now();
+    name(&here, "/fugitive/seen", &urls(site)).await;
+    name(&there, "/fugitive/seen", &urls(site)).await;
+    until("all is asked for", || async { asked(&origin) == each(2) }).await;
+    // A slow machine takes longer, which this allows for; only who asks too fast is found.
+    let most = |since: Instant| PER_SECOND as f64 * (since.elapsed().as_secs_f64() + 1.0) + 2.0;
+    let made = origin.asked.lock().unwrap().values().sum::<usize>();
+    assert!((made - before) as f64 <= most(named), "{made} - {before}");
+    assert!(made as f64 <= most(begun), "{made}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
