@@ -13,6 +13,7 @@ mod client;
 mod client_files;
 mod cluster;
 mod cluster_wide;
+mod deploy;
 mod endings;
 mod faults;
 mod ice;
