@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use crate::{
     crowd::Crowd,
     dialect::{Dialect, Fugitive},
+    floor::Floor,
     measure::Percentiles,
     others::{PeerJs, Tracker},
     process::{Process, free_address, own_cpu, stay_on},
@@ -54,6 +55,8 @@ pub struct Programs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Contender {
     Fugitive,
+    /// Of no use but as a measure: what the kernel and the machine take for any relay.
+    Floor,
     PeerJs,
     Tracker,
     Aquatic,
@@ -63,6 +66,7 @@ impl Contender {
     fn name(self) -> &'static str {
         match self {
             Self::Fugitive => "fugitive",
+            Self::Floor => "floor (checks nothing)",
             Self::PeerJs => "peer 1.0.2",
             Self::Tracker => "bittorrent-tracker",
             Self::Aquatic => "aquatic_ws",
@@ -76,6 +80,7 @@ impl Contender {
                 is_page_apart: false,
                 want: 8,
             }),
+            Self::Floor => Box::new(Floor),
             Self::PeerJs => Box::new(PeerJs),
             Self::Tracker | Self::Aquatic => Box::new(Tracker),
         }
@@ -129,6 +134,10 @@ impl Bench {
         };
         let program = match contender {
             Contender::Fugitive => self.fugitive(address, &[]),
+            Contender::Floor => {
+                let own = std::env::current_exe()?.display().to_string();
+                vec![own, "floor".into(), "--listen".into(), address.to_string()]
+            }
             Contender::PeerJs => node(include_str!("../servers/peerjs.mjs"))?,
             Contender::Tracker => node(include_str!("../servers/tracker.mjs"))?,
             Contender::Aquatic => {
@@ -267,7 +276,7 @@ pub async fn run(programs: Programs) -> anyhow::Result<()> {
     fs::create_dir(&site)?;
     fs::write(site.join("index.html"), "<p>hello")?;
     stay_on(CORES[1]);
-    let mut contenders = vec![Contender::Fugitive];
+    let mut contenders = vec![Contender::Fugitive, Contender::Floor];
     if programs.npm.is_some() {
         contenders.extend([Contender::PeerJs, Contender::Tracker]);
     }
@@ -301,7 +310,7 @@ pub async fn run(programs: Programs) -> anyhow::Result<()> {
     let ratios = ratios(&medians);
     for (contender, figures) in &medians {
         println!(
-            "{:20} cpu a signal {:6.1} and {:6.1} us (kernel {:.1} and {:.1}); a connection {:5.1} and {:5.1} KiB; relay p50 {:7.2} ms, p99 {:7.2} ms; at most {:7.0}/s (generator at {:.0} %); join p50 {:.2} ms",
+            "{:22} cpu a signal {:6.1} and {:6.1} us (kernel {:.1} and {:.1}); a connection {:5.1} and {:5.1} KiB; relay p50 {:7.2} ms, p99 {:7.2} ms; at most {:7.0}/s (generator at {:.0} %); join p50 {:.2} ms",
             contender.name(),
             figures.cpu_us_per_signal[0],
             figures.cpu_us_per_signal[1],
@@ -363,24 +372,32 @@ fn median(figures: &[Figures]) -> Figures {
     }
 }
 
-/// Ours by the best of the others: below one is better, but for the rate.
+/// Ours by the best of the others: below one is better, but for the rate. Beside it what of that nobody
+/// could do without: what the kernel takes of ours, and all that the floor takes.
 fn ratios(medians: &BTreeMap<Contender, Figures>) -> Option<serde_json::Value> {
     let ours = medians.get(&Contender::Fugitive)?;
+    let floor = medians.get(&Contender::Floor);
     let others: Vec<&Figures> = medians
         .iter()
-        .filter(|(contender, _)| **contender != Contender::Fugitive)
+        .filter(|(contender, _)| !matches!(contender, Contender::Fugitive | Contender::Floor))
         .map(|(_, figures)| figures)
         .collect();
     if others.is_empty() {
         return None;
     }
-    let least = |what: fn(&Figures) -> f64| {
-        let best = others.iter().map(|f| what(f)).fold(f64::INFINITY, f64::min);
-        what(ours) / best
-    };
+    let best =
+        |what: fn(&Figures) -> f64| others.iter().map(|f| what(f)).fold(f64::INFINITY, f64::min);
+    let least = |what: fn(&Figures) -> f64| what(ours) / best(what);
+    let cpu = [
+        best(|f| f.cpu_us_per_signal[0]),
+        best(|f| f.cpu_us_per_signal[1]),
+    ];
+    let by_cpu = |us: [f64; 2]| [us[0] / cpu[0], us[1] / cpu[1]];
     let most = others.iter().map(|f| f.highest_rate).fold(0.0, f64::max);
     Some(json!({
         "cpu_per_signal": [least(|f| f.cpu_us_per_signal[0]), least(|f| f.cpu_us_per_signal[1])],
+        "of_it_the_kernel": by_cpu(ours.system_us_per_signal),
+        "floor_cpu_per_signal": floor.map(|floor| by_cpu(floor.cpu_us_per_signal)),
         "memory_per_connection":
             [least(|f| f.kib_per_connection[0]), least(|f| f.kib_per_connection[1])],
         "relay_p99": least(|f| f.relay_p99_ms),

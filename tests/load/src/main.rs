@@ -8,6 +8,7 @@ use fugitive_load::{
     bench, bench_cluster,
     crowd::Crowd,
     dialect::{Dialect, Fugitive},
+    floor,
     measure::Tally,
     others::{PeerJs, Tracker},
     process::own_cpu,
@@ -32,6 +33,13 @@ enum Command {
     Load(Load),
     /// Our server beside others, each on one core, the visitors on another.
     Bench(bench::Programs),
+    /// The least that a relay can cost, for the bench; of no other use.
+    #[command(hide = true)]
+    Floor {
+        /// Where.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
     /// Several of our servers as one, over a NATS server.
     BenchCluster(bench_cluster::Programs),
 }
@@ -75,6 +83,7 @@ enum Speaks {
     Fugitive,
     Peerjs,
     Tracker,
+    Floor,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -88,6 +97,7 @@ fn main() -> anyhow::Result<()> {
             Command::Load(load) => run(load).await,
             Command::Bench(programs) => bench::run(programs).await,
             Command::BenchCluster(programs) => bench_cluster::run(programs).await,
+            Command::Floor { listen } => Ok(floor::serve(listen)?),
         }
     }))
 }
@@ -112,6 +122,7 @@ async fn run(load: Load) -> anyhow::Result<()> {
         }),
         Speaks::Peerjs => Box::new(PeerJs),
         Speaks::Tracker => Box::new(Tracker),
+        Speaks::Floor => Box::new(floor::Floor),
     };
     let crowd = Crowd::new(dialect, servers, load.first);
     let peers = load.peers as usize;

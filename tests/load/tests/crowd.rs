@@ -4,7 +4,12 @@
 
 use std::{fs, net::SocketAddr, time::Duration};
 
-use fugitive_load::{crowd::Crowd, dialect::Fugitive};
+use fugitive_load::{
+    crowd::Crowd,
+    dialect::Fugitive,
+    floor::{self, Floor},
+    process::free_address,
+};
 use fugitive_server::{Config, Server};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Runtime, task::LocalSet};
@@ -66,6 +71,25 @@ fn what_is_sent_arrives_and_is_counted_on_both_sides() {
         assert_eq!(talk.answered.get() * 2, talk.sent.get());
         assert_eq!(talk.relay.borrow().percentiles().count, talk.relayed.get());
         assert!(talk.errors.borrow().is_empty(), "{:?}", talk.errors);
+        crowd.leave().await;
+    });
+}
+
+#[test]
+fn floor_relays_what_the_others_do() {
+    let address = free_address().unwrap();
+    std::thread::spawn(move || floor::serve(address).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let crowd = Crowd::new(Box::new(Floor), vec![address], 0);
+        crowd.grow(20).await.unwrap();
+        let (talk, _) = crowd.talk(400.0, 0.0, Duration::from_secs(1)).await;
+        assert!(talk.sent.get() >= 300, "{}", talk.sent.get());
+        assert_eq!(talk.relayed.get(), talk.sent.get());
+        assert_eq!(talk.answered.get() * 2, talk.sent.get());
         crowd.leave().await;
     });
 }
