@@ -6,13 +6,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use async_nats::{Client, ConnectOptions};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -33,6 +36,8 @@ pub struct Nats {
     /// Once it is there.
     client: watch::Receiver<Option<Client>>,
     to_send: mpsc::Sender<(String, Bytes)>,
+    /// Letters that are not handed over yet.
+    waiting: Arc<AtomicUsize>,
     take: Take,
     /// By subject, the task that takes what is called out there.
     attended: Mutex<HashMap<Box<str>, AbortOnDropHandle<()>>>,
@@ -43,15 +48,18 @@ impl Nats {
     pub fn start(urls: Vec<String>, me: ServerId, take: Take, end: CancellationToken) -> Arc<Self> {
         let (to_send, queue) = mpsc::channel(WAITING);
         let (found, client) = watch::channel(None);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let handed_over = waiting.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = publish(&urls, found, queue) => {}
+                () = publish(&urls, found, queue, &handed_over) => {}
                 () = end.cancelled() => {}
             }
         });
         let nats = Arc::new(Self {
             client,
             to_send,
+            waiting,
             take,
             attended: Mutex::default(),
         });
@@ -85,8 +93,24 @@ impl Nats {
     }
 
     fn send(&self, subject: String, message: Vec<u8>) {
+        let message = Bytes::from(message);
+        // At once if it has room and no other waits, which this one must not overtake: a letter that
+        // goes through a queue and a task of ours takes its time.
+        if self.waiting.load(Ordering::Acquire) == 0
+            && let Some(client) = &*self.client.borrow()
+        {
+            let handed_over = client.publish(subject.clone(), message.clone());
+            match handed_over.now_or_never() {
+                Some(Ok(())) => return,
+                Some(Err(error)) => return tracing::debug!("cluster: {error}"),
+                None => {}
+            }
+        }
+        self.waiting.fetch_add(1, Ordering::AcqRel);
         // If NATS is away for long, what is lost is said again.
-        let _ = self.to_send.try_send((subject, message.into()));
+        if self.to_send.try_send((subject, message)).is_err() {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -95,6 +119,7 @@ async fn publish(
     urls: &[String],
     found: watch::Sender<Option<Client>>,
     mut queue: mpsc::Receiver<(String, Bytes)>,
+    waiting: &AtomicUsize,
 ) {
     let client = loop {
         let options = ConnectOptions::new()
@@ -118,6 +143,7 @@ async fn publish(
         if let Err(error) = client.publish(subject, bytes).await {
             tracing::debug!("cluster: {error}");
         }
+        waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
