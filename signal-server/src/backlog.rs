@@ -40,6 +40,18 @@ impl Backlog {
         (before + bytes <= MOST).then_some(waiting)
     }
 
+    /// Whether so much more could wait.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.0.bytes.load(Ordering::Relaxed) + bytes <= MOST
+    }
+
+    /// Counts so much more as long as what this returns is kept, whether there is room or not.
+    pub fn add_anyway(&self, bytes: usize) -> Waiting {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let of = self.clone();
+        Waiting { of, bytes }
+    }
+
     /// Whether nothing waits, and nobody else holds this.
     pub fn is_idle(&self) -> bool {
         Arc::strong_count(&self.0) == 1

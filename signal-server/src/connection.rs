@@ -1,7 +1,7 @@
 //! One connection, from its first byte to its last: TLS, requests, how long it may idle, and what is
 //! counted of it. Not for what requests mean.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin, time::Duration};
 
 use hyper::service::{Service, service_fn};
 use hyper_util::{
@@ -28,6 +28,9 @@ use crate::{
 const CONNECTION_BUFFER: usize = 64 << 10;
 /// A client that acknowledges nothing for so long is gone.
 const LOST: Duration = Duration::from_secs(60);
+/// What a request comes on.
+pub(crate) type Served<S> = Pin<Box<TimeoutStream<S>>>;
+
 pub(crate) struct Timeouts {
     /// A client may take so long to send the head of a request.
     pub(crate) head: Duration,
@@ -105,7 +108,8 @@ impl Server {
             .keep_alive_timeout(timeouts.stalled / 2);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(timeouts.stalled));
-        let stream = TokioIo::new(Box::pin(stream));
+        let stream: Served<S> = Box::pin(stream);
+        let stream = TokioIo::new(stream);
         let connection = builder.serve_connection_with_upgrades(stream, service);
         let serving = async {
             let mut connection = std::pin::pin!(connection);

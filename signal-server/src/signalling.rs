@@ -7,7 +7,6 @@ mod entrance;
 mod relay;
 
 use std::{
-    collections::HashMap,
     ops::ControlFlow,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -28,7 +27,7 @@ use crate::{
     geo::Geo,
     ice::Ice,
     limits::Share,
-    matchmaker::{Conn, Counts, Matchmaker, Output, Rules},
+    matchmaker::{Conn, Counts, Matchmaker, Numbered, Output, Rules},
     metrics::{self, Metrics},
     socket::{Outgoing, Socket, Stream},
     ticket::Id,
@@ -47,13 +46,13 @@ const NORMAL: u16 = 1000;
 
 struct State {
     matchmaker: Matchmaker,
-    outgoing: HashMap<Conn, Arc<Outgoing>>,
+    outgoing: Numbered<Conn, Arc<Outgoing>>,
     known: Arc<Known>,
     metrics: Arc<Metrics>,
     /// With other servers, if there may be any.
     abroad: Option<Abroad>,
     /// Of what peers there sent to clients of ours.
-    foreign: HashMap<Id, Backlog>,
+    foreign: Numbered<Id, Backlog>,
     rng: StdRng,
     next: u64,
 }
@@ -96,11 +95,11 @@ impl Signalling {
         matchmaker.set_rules(rules);
         let state = State {
             matchmaker,
-            outgoing: HashMap::new(),
+            outgoing: Numbered::default(),
             known: Arc::new(known),
             metrics: metrics.clone(),
             abroad: None,
-            foreign: HashMap::new(),
+            foreign: Numbered::default(),
             rng,
             next: 0,
         };
@@ -247,10 +246,13 @@ impl Signalling {
 
     /// Does something with the matchmaker, and then what it says.
     fn with<T>(&self, what: impl FnOnce(&mut State, &mut Vec<Output>) -> T) -> T {
-        let now = self.now();
         let mut state = self.lock();
         let mut out = Vec::new();
         let result = what(&mut state, &mut out);
+        if out.is_empty() {
+            return result;
+        }
+        let now = self.now();
         while !out.is_empty() {
             for output in std::mem::take(&mut out) {
                 match output {
@@ -271,6 +273,11 @@ impl Signalling {
                         message: ToClient::Signal { from, signal },
                     } => hand_on(&mut state, (from, signal), to, now, &mut out),
                     Output::Send { to, mut message } => {
+                        if let ToClient::Refused { why } = &message
+                            && let Some(outgoing) = state.outgoing.get(&to)
+                        {
+                            tracing::debug!("signal: {} is refused: {why}", outgoing.remote);
+                        }
                         if let ToClient::Welcome { id, ice, .. } = &mut message {
                             *ice = state.known.ice.servers(id, self.clocks.date() / 1000);
                             self.metrics.joins.inc();
@@ -327,7 +334,8 @@ impl Signalling {
         remote: Visitor,
         share: Share,
     ) {
-        let outgoing = Arc::new(Outgoing::new(remote));
+        let (outgoing, begun) = Outgoing::new(stream, remote);
+        let outgoing = Arc::new(outgoing);
         let now = self.now();
         let known = self.lock().known.clone();
         let place = known.geo.place(remote);
@@ -340,7 +348,7 @@ impl Signalling {
             conn
         });
         tracing::debug!("signal: {remote} connected from {origin}");
-        let mut socket = Socket::new(stream, &outgoing);
+        let mut socket = Socket::new(&outgoing, begun);
         let hear = |frame: Frame<'_>| {
             self.metrics.messages.inc();
             match share.message() {
@@ -411,6 +419,15 @@ impl Signalling {
             }
             if let Ok(message) = &message {
                 matchmaker.receive(conn, message.clone(), now, rng, out);
+                if let ToServer::Join {
+                    ticket: Some(ticket),
+                    ..
+                } = message
+                    && out.iter().any(|output| is_another(output, conn, ticket))
+                {
+                    let remote = outgoing.remote;
+                    tracing::debug!("signal: {remote} shows a ticket that is worth nothing");
+                }
                 if let Some(abroad) = abroad {
                     let found = out.iter().map(|output| offered(output, conn)).sum();
                     abroad.asked(conn, message, matchmaker, found, now);
@@ -432,6 +449,17 @@ impl Signalling {
             },
             _ => heard,
         }
+    }
+}
+
+/// Whether this welcomes the client on `conn` as another than its ticket says.
+fn is_another(output: &Output, conn: Conn, ticket: &str) -> bool {
+    match output {
+        Output::Send {
+            to,
+            message: ToClient::Welcome { id, .. },
+        } => *to == conn && !ticket.starts_with(id),
+        _ => false,
     }
 }
 

@@ -1,9 +1,9 @@
 //! One client's WebSocket: from the request that asks for it to the last byte. Not for what is said
 //! on it.
 //!
-//! A connection is one task that reads and writes in turn. Others put messages into its [`Outgoing`]
-//! queue, which is bounded in bytes, and never wait for it. A connection on which nothing happens
-//! holds no buffer.
+//! A connection is one task that reads, and writes what waits. Others write to it by its [`Outgoing`],
+//! and never wait for it: what the kernel does not take at once goes into a queue, which is bounded in
+//! bytes. A connection on which nothing happens holds no buffer.
 
 use std::{
     cell::RefCell,
@@ -23,8 +23,11 @@ use fugitive_signal::{
 };
 use futures_util::task::AtomicWaker;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use warp::{
     Filter, Rejection,
@@ -35,6 +38,7 @@ use warp::{
 use crate::{
     address::Visitor,
     backlog::{Backlog, Waiting},
+    connection::Served,
     frames::{self, BadFrame, Frame, Frames},
 };
 
@@ -46,6 +50,8 @@ const READ: usize = 4 * MAX_MESSAGE;
 thread_local! {
     /// What was just read on this thread, for no longer than it is looked at.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+    /// What is about to be written on this thread.
+    static DRAFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A request for a WebSocket that can be granted.
@@ -68,7 +74,7 @@ impl Upgrade {
         let (upgrade, first) = (self.upgrade, self.first);
         tokio::spawn(async move {
             match upgrade.await {
-                Ok(upgraded) => then(TokioIo::new(upgraded), first).await,
+                Ok(upgraded) => then(Stream::new(upgraded), first).await,
                 Err(error) => tracing::debug!("signal: no upgrade: {error}"),
             }
         });
@@ -114,11 +120,77 @@ fn granted(
 }
 
 /// Bytes both ways.
-pub type Stream = TokioIo<Upgraded>;
+pub struct Stream {
+    way: Way,
+    /// What came with the request and was not read with it.
+    begun: Vec<u8>,
+}
+
+enum Way {
+    /// A socket, which anybody may write to without waiting.
+    Plain(Served<TcpStream>),
+    /// TLS, or a stream of a caller's.
+    Other(TokioIo<Upgraded>),
+}
+
+impl Stream {
+    fn new(upgraded: Upgraded) -> Self {
+        match downcast::<TokioIo<Served<TcpStream>>>(upgraded) {
+            Ok(parts) => Self {
+                way: Way::Plain(parts.io.into_inner()),
+                // Copied: its buffer is as long as the longest head of a request.
+                begun: parts.read_buf.to_vec(),
+            },
+            Err(upgraded) => Self {
+                way: Way::Other(TokioIo::new(upgraded)),
+                begun: Vec::new(),
+            },
+        }
+    }
+}
+
+impl Way {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Other(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Other(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Other(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    /// How much of it the kernel takes now; its task finds out what is wrong if it takes nothing.
+    fn write_now(&self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Plain(stream) => stream.get_ref().try_write(bytes).unwrap_or(0),
+            Self::Other(_) => 0,
+        }
+    }
+}
 
 /// The way to one client.
 pub struct Outgoing {
     queue: Mutex<Queue>,
+    way: Mutex<Way>,
     waker: AtomicWaker,
     /// Nothing more is heard, nor taken to be sent.
     ends: AtomicBool,
@@ -142,16 +214,18 @@ struct Queue {
 }
 
 impl Outgoing {
-    /// To a client at this address.
-    pub fn new(remote: Visitor) -> Self {
-        Self {
+    /// To a client at this address, and what it has sent already.
+    pub fn new(stream: Stream, remote: Visitor) -> (Self, Vec<u8>) {
+        let outgoing = Self {
             queue: Mutex::default(),
+            way: Mutex::new(stream.way),
             waker: AtomicWaker::new(),
             ends: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             backlog: Backlog::default(),
             remote,
-        }
+        };
+        (outgoing, stream.begun)
     }
 
     /// Queues a message made of these parts. `false` if the client has not read what was sent
@@ -169,6 +243,42 @@ impl Outgoing {
             queue.relayed.push(waiting);
         });
         is_read.then_some(()).ok_or(Unsent::Deaf)
+    }
+
+    /// As [`Outgoing::relay`], but written at once as far as the kernel takes it: to wake this client's
+    /// task takes longer than the writing. Not for who holds a lock that others wait for.
+    pub fn relay_now(&self, parts: &[&[u8]], of: &Backlog) -> Result<(), Unsent> {
+        if self.ends.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut queue = self.lock();
+        let Some(way) = self.idle_way(&queue) else {
+            drop(queue);
+            return self.relay(parts, of);
+        };
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        if !of.has_room(bytes) {
+            return Err(Unsent::TooMuch);
+        }
+        DRAFT.with_borrow_mut(|draft| {
+            draft.clear();
+            frames::binary(parts, draft);
+            let written = way.write_now(draft);
+            drop(way);
+            if written < draft.len() {
+                queue.bytes.extend_from_slice(&draft[written..]);
+                queue.relayed.push(of.add_anyway(bytes));
+                drop(queue);
+                self.waker.wake();
+            }
+        });
+        Ok(())
+    }
+
+    /// If nothing waits, and nobody reads or writes just now.
+    fn idle_way(&self, queue: &Queue) -> Option<MutexGuard<'_, Way>> {
+        let waits = !queue.bytes.is_empty() || queue.taken > 0;
+        (!waits).then(|| self.way.try_lock().ok()).flatten()
     }
 
     /// Queues a question whether the client is there.
@@ -223,6 +333,10 @@ impl Outgoing {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a message of another client is not queued.
@@ -250,9 +364,10 @@ pub enum Broken {
 
 /// A connection at work.
 pub struct Socket<'a> {
-    stream: Stream,
     outgoing: &'a Outgoing,
     frames: Frames,
+    /// What came before it was asked for.
+    begun: Vec<u8>,
     /// The beginning of a frame.
     partial: Vec<u8>,
     batch: Vec<u8>,
@@ -260,12 +375,12 @@ pub struct Socket<'a> {
 }
 
 impl<'a> Socket<'a> {
-    /// With the queue of what is sent on it.
-    pub fn new(stream: Stream, outgoing: &'a Outgoing) -> Self {
+    /// By the way to its client, and what that has sent already.
+    pub fn new(outgoing: &'a Outgoing, begun: Vec<u8>) -> Self {
         Self {
-            stream,
             outgoing,
             frames: Frames::default(),
+            begun,
             partial: Vec::new(),
             batch: Vec::new(),
             written: 0,
@@ -307,11 +422,11 @@ impl<'a> Socket<'a> {
                 self.written = 0;
                 self.batch = self.outgoing.take();
                 if self.batch.is_empty() {
-                    return Pin::new(&mut self.stream).poll_flush(cx);
+                    return self.outgoing.way().poll_flush(cx);
                 }
             }
             let rest = &self.batch[self.written..];
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
+            match ready!(self.outgoing.way().poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.written += written,
             }
@@ -327,7 +442,13 @@ impl<'a> Socket<'a> {
             let begun = self.partial.len();
             scratch[..begun].copy_from_slice(&self.partial);
             let mut buf = ReadBuf::new(&mut scratch[begun..]);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            if self.begun.is_empty() {
+                ready!(self.outgoing.way().poll_read(cx, &mut buf))?;
+            } else {
+                let some = self.begun.len().min(buf.remaining());
+                buf.put_slice(&self.begun[..some]);
+                self.begun.drain(..some);
+            }
             let read = buf.filled().len();
             if read == 0 {
                 return Poll::Ready(match begun > 0 || self.frames.is_within() {
@@ -354,11 +475,11 @@ impl<'a> Socket<'a> {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_send(cx))?;
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            ready!(self.outgoing.way().poll_shutdown(cx))?;
             SCRATCH.with_borrow_mut(|scratch| {
                 loop {
                     let mut buf = ReadBuf::new(scratch);
-                    ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+                    ready!(self.outgoing.way().poll_read(cx, &mut buf))?;
                     if buf.filled().is_empty() {
                         return Poll::Ready(Ok(()));
                     }

@@ -17,9 +17,24 @@ const SKEW: u64 = 5 * 60 * 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(pub [u8; 16]);
 
+/// Two digits for each byte, and back: every signal that is relayed has a name read and one written.
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+impl Id {
+    /// The digits that it is called by, in ASCII.
+    fn digits(self) -> [u8; 32] {
+        let mut name = [0; 32];
+        for (digits, byte) in name.chunks_exact_mut(2).zip(self.0) {
+            digits[0] = DIGITS[usize::from(byte >> 4)];
+            digits[1] = DIGITS[usize::from(byte & 15)];
+        }
+        name
+    }
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -31,12 +46,17 @@ pub struct BadId;
 impl FromStr for Id {
     type Err = BadId;
     fn from_str(text: &str) -> Result<Self, BadId> {
-        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if text.len() != 32 || !text.bytes().all(digit) {
-            return Err(BadId);
+        let digits: &[u8; 32] = text.as_bytes().try_into().map_err(|_| BadId)?;
+        let digit = |digit: u8| match digit {
+            b'0'..=b'9' => Ok(digit - b'0'),
+            b'a'..=b'f' => Ok(digit - b'a' + 10),
+            _ => Err(BadId),
+        };
+        let mut id = [0; 16];
+        for (byte, digits) in id.iter_mut().zip(digits.as_chunks::<2>().0) {
+            *byte = digit(digits[0])? << 4 | digit(digits[1])?;
         }
-        let number = u128::from_str_radix(text, 16).map_err(|_| BadId)?;
-        Ok(Self(number.to_be_bytes()))
+        Ok(Self(id))
     }
 }
 
@@ -99,6 +119,22 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn id_is_read_as_it_is_written_and_nothing_else_is_one() {
+        let id = Id(std::array::from_fn(|i| (i * 37) as u8));
+        let name = id.to_string();
+        assert_eq!(name, format!("{:032x}", u128::from_be_bytes(id.0)));
+        assert_eq!(name.parse(), Ok(id));
+        for bad in [
+            &name[1..],
+            &name.to_uppercase(),
+            &name.replace('0', "g"),
+            "",
+        ] {
+            assert_eq!(bad.parse::<Id>(), Err(BadId), "{bad}");
+        }
+    }
 
     #[test]
     fn ticket_is_good_for_its_peer_and_origin_and_for_an_hour() {

@@ -25,7 +25,7 @@ use self::{
 };
 use super::{Backbone, Kind, Letter, ServerId};
 use crate::{
-    matchmaker::{Conn, MOST_OFFERED, Matchmaker, Output, Passport, page_key},
+    matchmaker::{Conn, MOST_OFFERED, Matchmaker, Numbered, Output, Passport, page_key},
     ticket::Id,
 };
 
@@ -76,8 +76,8 @@ pub struct Abroad {
     /// The other servers, and when they were last heard.
     servers: HashMap<ServerId, u64>,
     guests: HashMap<(ServerId, u64), Conn>,
-    homes: HashMap<Conn, (ServerId, u64)>,
-    hosts: HashMap<Conn, Vec<Host>>,
+    homes: Numbered<Conn, (ServerId, u64)>,
+    hosts: Numbered<Conn, Vec<Host>>,
     seeking: HashMap<Conn, Seeking>,
     /// Who asked for holders, until when they may be named.
     finding: HashMap<Conn, u64>,
@@ -104,8 +104,8 @@ impl Abroad {
             backbone,
             servers: HashMap::new(),
             guests: HashMap::new(),
-            homes: HashMap::new(),
-            hosts: HashMap::new(),
+            homes: Numbered::default(),
+            hosts: Numbered::default(),
             seeking: HashMap::new(),
             finding: HashMap::new(),
             channels: HashMap::new(),

@@ -46,6 +46,9 @@ use self::{
 };
 use crate::ticket::{Id, Tickets};
 
+/// By numbers that were drawn here: nobody can choose them so that they collide.
+pub type Numbered<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// The most peers that are offered at once.
 pub const MOST_OFFERED: usize = 16;
 /// The most links of one peer: as many of a site's visitors can one visitor get to know.
@@ -196,8 +199,8 @@ pub struct Matchmaker {
     tickets: Tickets,
     /// How far the wall clock is ahead of `now`, in milliseconds.
     ahead: i64,
-    connections: HashMap<Conn, Connection>,
-    peers: HashMap<Id, Peer>,
+    connections: Numbered<Conn, Connection>,
+    peers: Numbered<Id, Peer>,
     sites: HashMap<Arc<str>, Site>,
     crowds_elsewhere: HashMap<PageKey, usize>,
     formers: HashMap<Id, Former>,
@@ -216,8 +219,8 @@ impl Matchmaker {
             rules: Rules::default(),
             tickets: Tickets::new(key),
             ahead: 0,
-            connections: HashMap::new(),
-            peers: HashMap::new(),
+            connections: Numbered::default(),
+            peers: Numbered::default(),
             sites: HashMap::new(),
             crowds_elsewhere: HashMap::new(),
             formers: HashMap::new(),
@@ -380,8 +383,10 @@ impl Matchmaker {
             self.close(conn, "the first message must be a join", now, out);
             return None;
         };
-        let to = to.parse().ok().filter(|to| self.linked(id, *to));
-        let way = to.and_then(|to| Some((id, self.peers.get(&to)?.conn)));
+        // Both know of a link; of these two the one is needed anyway.
+        let to = to.parse().ok().and_then(|to: Id| self.peers.get(&to));
+        let to = to.filter(|to| to.links.contains_key(&id));
+        let way = to.map(|to| (id, to.conn));
         if way.is_none() {
             refuse(conn, "no such peer was offered to you, or you to it", out);
         }

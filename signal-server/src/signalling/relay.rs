@@ -47,7 +47,7 @@ impl Signalling {
             Err(flow) => return flow,
         };
         let envelope = fugitive_signal::envelope(&from.to_string());
-        match outgoing.relay(&[&envelope, signal], &sender.backlog) {
+        match outgoing.relay_now(&[&envelope, signal], &sender.backlog) {
             Ok(()) => {
                 self.metrics.relayed.inc();
             }
