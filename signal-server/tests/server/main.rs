@@ -16,6 +16,7 @@ mod cluster_wide;
 mod deploy;
 mod endings;
 mod faults;
+mod hostile;
 mod ice;
 mod manifest;
 mod operation;
