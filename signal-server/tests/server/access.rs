@@ -1,6 +1,9 @@
 //! Who may join: origins, tokens, addresses behind proxies, and how much one of them may take.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use fugitive_server::config::{Config, Rate};
 use fugitive_signal::{ToClient, ToServer, encode, handshake};
@@ -17,19 +20,28 @@ use crate::{
     running::Running,
 };
 
-const SECRET: &str = "not a secret any more";
+pub const SECRET: &str = "not a secret any more";
 /// Of RFC 8410, §10.
 const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
 const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
 
-/// A handshake; the status if it is refused.
 async fn knock(
     server: &Running,
     origin: &str,
     query: &str,
     headers: &[(&'static str, &str)],
 ) -> Result<Client, u16> {
-    let url = format!("ws://{}/fugitive/signal{query}", server.address);
+    knock_at(server.address, origin, query, headers).await
+}
+
+/// A handshake; the status if it is refused.
+pub async fn knock_at(
+    server: SocketAddr,
+    origin: &str,
+    query: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<Client, u16> {
+    let url = format!("ws://{server}/fugitive/signal{query}");
     let mut request = url.into_client_request().unwrap();
     let head = request.headers_mut();
     head.insert("origin", origin.parse().unwrap());
@@ -57,7 +69,8 @@ fn behind_a_proxy(config: &mut Config) {
     config.access.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
 }
 
-fn token(algorithm: Algorithm, key: &EncodingKey, audience: &str, expires_in: i64) -> String {
+/// A query with a join token.
+pub fn token(algorithm: Algorithm, key: &EncodingKey, audience: &str, expires_in: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let claims = json!({"aud": audience, "exp": now.as_secs() as i64 + expires_in});
     let token = jsonwebtoken::encode(&Header::new(algorithm), &claims, key).unwrap();

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use fugitive_server::config::Rate;
 use fugitive_signal::{MAX_MESSAGE, Signal, ToClient, ToServer, encode};
 use futures_util::SinkExt;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -13,9 +14,11 @@ use tokio::{
 use tokio_tungstenite::{MaybeTlsStream, tungstenite::Message};
 
 use crate::{
+    access::{SECRET, knock_at, token},
     client::{Client, connect, connect_to, description, join, join_at, joining},
+    cluster::Node,
     process::Process,
-    running::Running,
+    running::{Running, until},
 };
 
 /// Signals that a visitor sends in a row: fewer than are a flood.
@@ -107,6 +110,61 @@ async fn each_trespass_has_one_line_in_the_log_and_the_server_goes_on() {
         bystander.hear().await,
         Some(ToClient::Offered { .. })
     ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_has_a_line_and_crowds_one_for_all_without_an_address() {
+    let set = [
+        "--set",
+        "access.trusted-proxies=[\"127.0.0.0/8\"]",
+        "--set",
+        "limits.joins-per-address={ per-second = 1, burst = 5 }",
+    ];
+    let server = Process::start("127.0.0.1:0", &set);
+    let from = [("x-forwarded-for", "203.0.113.77")];
+    let mut refused = 0;
+    for _ in 0..200 {
+        let knock = knock_at(server.address, "https://site", "", &from).await;
+        refused += usize::from(knock.err() == Some(429));
+    }
+    assert!(refused > 100, "{refused}");
+    server.until_said("too many joins of one address").await;
+    assert_eq!(server.said("too many joins of one address"), 1);
+    assert!(server.said("203.0.113.0") > 0);
+    assert_eq!(server.said("203.0.113.77"), 0);
+
+    let secret = format!("access.token-secret={SECRET}");
+    let server = Process::start("127.0.0.1:0", &["--set", &secret]);
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let expired = token(Algorithm::HS256, &key, "https://site", -3600);
+    for bad in ["?token=a.b.c", &expired] {
+        let knock = knock_at(server.address, "https://site", bad, &[]).await;
+        assert_eq!(knock.err(), Some(401));
+    }
+    until("both have their line", || async {
+        server.said("join token") == 2
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_that_goes_and_comes_back_has_a_line_for_each() {
+    let mut node = Node::start(None);
+    let url = node.url();
+    let secret = "access.ticket-secret=shared";
+    let server = Process::start("127.0.0.1:0", &["--cluster", &url, "--set", secret]);
+    server.until_said("NATS: connected").await;
+    node.kill();
+    server.until_said("NATS: disconnected").await;
+    let mut alone = join_at(server.address, "/", 0, None).await;
+    node.restart();
+    until("it is back", || async {
+        server.said("NATS: connected") == 2
+    })
+    .await;
+    assert_eq!(server.said("NATS: disconnected"), 1);
+    alone.say(&ToServer::More { want: 1 }).await;
+    assert!(matches!(alone.hear().await, Some(ToClient::Offered { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,8 +9,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::{
-    client::{connect, description, join, joining},
+    client::{connect, description, join, join_at, joining},
     cluster::say_until_heard,
+    process::Process,
     running::{Running, until},
 };
 
@@ -145,16 +146,17 @@ async fn kind_of_a_later_version_is_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_that_never_reads_is_dropped_and_holds_up_nobody() {
-    let server = Running::start(&[]).await;
-    let deaf = join(&server, "/", 0, None).await;
+async fn client_that_never_reads_is_dropped_with_a_line_and_holds_up_nobody() {
+    let server = Process::start("127.0.0.1:0", &[]);
+    let at = server.address;
+    let deaf = join_at(at, "/", 0, None).await;
     // One alone may not have so much waiting.
     let mut talkers = Vec::new();
     for _ in 0..6 {
-        talkers.push(join(&server, "/", 16, None).await);
+        talkers.push(join_at(at, "/", 16, None).await);
         assert!(talkers.last().unwrap().offered.contains(&deaf.id));
     }
-    let mut third = join(&server, "/", 0, None).await;
+    let mut third = join_at(at, "/", 0, None).await;
     let signal = ToServer::Signal {
         to: deaf.id.clone(),
         signal: description(&"x".repeat(30_000)),
@@ -176,6 +178,8 @@ async fn client_that_never_reads_is_dropped_and_holds_up_nobody() {
     };
     let peer = deaf.id.clone();
     assert_eq!(gone, Some(ToClient::Gone { peer }));
+    server.until_said("it does not read").await;
+    assert_eq!(server.said("it does not read"), 1);
     third.say(&ToServer::More { want: 4 }).await;
     assert!(matches!(third.hear().await, Some(ToClient::Offered { .. })));
 }
