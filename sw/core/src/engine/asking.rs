@@ -3,6 +3,8 @@
 //! A peer whose filter says that it holds a content is pulled from without asking, one whose filter
 //! says that it does not is left in peace; the others are asked, the best few at once.
 
+use std::ops::Range;
+
 use super::{
     Engine, FailReason, Output, PeerId,
     answers::Known,
@@ -56,12 +58,13 @@ impl Engine {
         }
         let is_begun = self.take_over(&mut want);
         let level = (self.now, want.at);
-        let reads_on = want.whose == For::Us && !want.is_small() && self.reads_on(&want);
+        let reads_on = want.whose == For::Us && !want.is_small() && self.reads_on(&mut want);
         self.wants.push(Want {
             level,
             reads_on,
             ..want
         });
+        self.spare(number);
         if is_begun {
             self.deliver(number);
             self.doubt(number);
@@ -115,14 +118,25 @@ impl Engine {
     }
 
     /// Whether this goes on where the last want for the same content was.
-    fn reads_on(&mut self, want: &Want) -> bool {
-        let at = self.readings.iter().position(|(id, _)| *id == want.id);
+    fn reads_on(&mut self, want: &mut Want) -> bool {
+        let at = self.readings.iter().position(|(id, ..)| *id == want.id);
         let before = at.and_then(|at| self.readings.remove(at));
         if self.readings.len() >= MAX_READINGS {
             self.readings.pop_front();
         }
-        self.readings.push_back((want.id, want.bytes.clone()));
-        before.is_some_and(|(_, read)| read.start < want.at && want.at <= read.end)
+        let goes_on = |read: &Range<u64>| read.start < want.at && want.at <= read.end;
+        let reads_on = before.as_ref().is_some_and(|(_, read, _)| goes_on(read));
+        let before = before.and_then(|(.., reader)| reader);
+        if let (Some(reader), Some(before)) = (&mut want.reader, before) {
+            *reader = if reads_on {
+                before
+            } else {
+                before.turns_to(self.now, want.at)
+            };
+        }
+        self.readings
+            .push_back((want.id, want.bytes.clone(), want.reader));
+        reads_on
     }
 
     pub(super) fn credit(&mut self, number: WantId, to: u64) {
@@ -140,6 +154,12 @@ impl Engine {
             return;
         };
         let want = self.wants.remove(at);
+        let mut readings = self.readings.iter_mut();
+        if let Some((.., reader)) = readings.find(|(id, ..)| *id == want.id)
+            && want.whose == For::Us
+        {
+            *reader = want.reader;
+        }
         let mut stops = Vec::new();
         for peer in &mut self.peers {
             let before = stops.len();
@@ -325,6 +345,9 @@ impl Engine {
                 return;
             }
             self.missed(at, next);
+        }
+        if self.goes_on(number, next) {
+            return;
         }
         self.fail(number, why);
     }

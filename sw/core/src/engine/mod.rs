@@ -26,6 +26,7 @@ mod introductions;
 mod peers;
 mod pulling;
 mod pulse;
+mod reader;
 mod relieving;
 mod runs;
 mod serving;
@@ -50,6 +51,7 @@ use holdings::Holdings;
 use introductions::Via;
 use peers::{Lost, Peer};
 use pulse::Origin;
+use reader::Reader;
 pub use serving::LOW_WATER;
 use shortage::Shortage;
 use survey::Inquiry;
@@ -75,8 +77,8 @@ pub struct Engine {
     unreached: Unreached,
     dialling: Dialling,
     wants: Vec<Want>,
-    /// Which bytes of a large content were wanted last.
-    readings: VecDeque<(ContentId, Range<u64>)>,
+    /// Which bytes of a large content were wanted last, and how who plays it reads.
+    readings: VecDeque<(ContentId, Range<u64>, Option<Reader>)>,
     holdings: Holdings,
     context: Context,
     origin: Option<Origin>,
@@ -175,8 +177,10 @@ impl Engine {
                 bytes,
                 credit,
                 patience,
+                plays,
             } => self.want(Want {
                 patience,
+                reader: plays.then(|| Reader::new(self.now, bytes.start)),
                 ..Want::new(want, For::Us, id, len, bytes, credit)
             }),
             Input::Prefetch { want, id, len } => {

@@ -168,8 +168,7 @@ impl Engine {
         }
         self.more_wait = MORE_EVERY;
         if self.firm() >= self.config.target_peers {
-            let slow = |peer: &Peer| peer.is_idle() && peer.pulse.is_slow(self.origin);
-            let slow = self.peers.iter().find(|peer| slow(peer));
+            let slow = self.peers.iter().find(|peer| self.is_slow(peer));
             if let Some(slow) = slow.map(|peer| peer.id.clone()) {
                 self.drop_peer(&slow, DropReason::Slow);
             } else if !self.makes_room_for_page() {
@@ -262,8 +261,7 @@ impl Engine {
 
     /// Drops a peer of less use than one that is fresh, if there is one.
     fn make_room(&mut self) -> bool {
-        let slow = |peer: &Peer| peer.is_idle() && peer.pulse.is_slow(self.origin);
-        if let Some(peer) = self.peers.iter().find(|peer| slow(peer)) {
+        if let Some(peer) = self.peers.iter().find(|peer| self.is_slow(peer)) {
             let id = peer.id.clone();
             self.drop_peer(&id, DropReason::Slow);
             return true;
@@ -275,6 +273,12 @@ impl Engine {
             }
             _ => false,
         }
+    }
+
+    /// Whether it is worse than the network and sends nothing of what is played, for which it need not be
+    /// quick.
+    fn is_slow(&self, peer: &Peer) -> bool {
+        peer.is_idle() && peer.pulse.is_slow(self.origin) && !self.is_played_from(peer)
     }
 
     /// The peer of the least use of those who had time to be of some.
