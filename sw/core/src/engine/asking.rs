@@ -56,7 +56,7 @@ impl Engine {
         if want.whose == For::Us {
             self.look_up(want.id, want.len);
         }
-        let is_begun = self.take_over(&mut want);
+        let is_begun = self.take_over(&mut want) || self.come_onward(&mut want);
         let level = (self.now, want.at);
         let reads_on = want.whose == For::Us && !want.is_small() && self.reads_on(&mut want);
         self.wants.push(Want {
@@ -154,6 +154,7 @@ impl Engine {
             return;
         };
         let want = self.wants.remove(at);
+        let is_ahead = want.is_ahead();
         let mut readings = self.readings.iter_mut();
         if let Some((.., reader)) = readings.find(|(id, ..)| *id == want.id)
             && want.whose == For::Us
@@ -184,14 +185,14 @@ impl Engine {
             self.send(&peer, &Message::Stop { pull });
         }
         // What waited for nothing urgent to run.
-        if want.whose != For::Later && self.is_calm() {
+        if !is_ahead && self.is_calm() {
             self.pump_later();
         }
     }
 
     /// Nothing urgent runs.
     pub(super) fn is_calm(&self) -> bool {
-        self.wants.iter().all(|want| want.whose == For::Later)
+        self.wants.iter().all(Want::is_ahead)
     }
 
     fn pump_later(&mut self) {
@@ -219,6 +220,7 @@ impl Engine {
         self.cancel(number);
         match whose {
             For::Peer { peer, pull, .. } => self.send(&peer, &Message::Gone { pull }),
+            For::Next { .. } => {}
             For::Us | For::Later => self.out.push_back(Output::Failed { want: number, why }),
         }
     }
@@ -294,13 +296,17 @@ impl Engine {
         let Some(next) = self.wants[at].next_open() else {
             return; // All of it is on its way, or it waits for the page to read on.
         };
+        let is_next = matches!(self.wants[at].whose, For::Next { .. });
         if !self.peers.iter().any(|peer| peer.stage == Stage::Open) {
-            if !self.coming() {
+            if !self.coming() && !is_next {
                 self.fail(number, FailReason::NoPeers);
             }
             return;
         }
         self.ask(at, next);
+        if is_next {
+            return; // What does not come now comes when it is wanted.
+        }
         let want = &self.wants[at];
         let mut pulls = self.peers.iter().flat_map(|peer| &peer.pulls);
         if pulls.any(|pull| pull.want == number)

@@ -23,6 +23,7 @@ mod events;
 mod filter;
 mod holdings;
 mod introductions;
+mod onward;
 mod peers;
 mod pulling;
 mod pulse;
@@ -227,6 +228,7 @@ impl Engine {
         self.asking_time();
         self.pulling_time();
         self.behind_time();
+        self.onward_time();
         self.serving_time();
         self.beyond_time();
         self.filter_time();
@@ -243,6 +245,7 @@ impl Engine {
             self.asking_due(),
             self.pulling_due(),
             self.behind_due(),
+            self.onward_due(),
             self.serving_due(),
             self.beyond_due(),
             self.context.tell_at.unwrap_or(u64::MAX),

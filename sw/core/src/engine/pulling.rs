@@ -120,7 +120,7 @@ impl Engine {
         };
         runs::take(&mut want.open, &run);
         // What nobody waits for is not to come twice because somebody is slow with it.
-        if want.look_at == u64::MAX && want.whose != For::Later {
+        if want.look_at == u64::MAX && !want.is_ahead() {
             want.look_at = now + LOOK_EVERY;
         }
         let (id, len) = (want.id, want.len);

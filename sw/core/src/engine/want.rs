@@ -20,6 +20,8 @@ pub(super) enum For {
     Us,
     /// The page, perhaps, later.
     Later,
+    /// The page, when it has read what comes before; kept until then.
+    Next { until: u64 },
     /// A peer, which pulled this by its number: these groups of a small content, of which it has no
     /// other holder.
     Peer {
@@ -126,6 +128,11 @@ impl Want {
             meets_until: 0,
             bytes,
         }
+    }
+
+    /// Nobody waits for it yet.
+    pub(super) fn is_ahead(&self) -> bool {
+        matches!(self.whose, For::Later | For::Next { .. })
     }
 
     pub(super) fn is_small(&self) -> bool {
