@@ -102,6 +102,7 @@ pub struct Engine {
     /// Asked for more, and nobody came of it yet.
     more_asked: bool,
     mix_at: u64,
+    free_at: u64,
     due: u64,
     totals: Totals,
 }
@@ -141,6 +142,7 @@ impl Engine {
             more_wait: 0,
             more_asked: false,
             mix_at: now,
+            free_at: now,
             due: u64::MAX,
             totals: Totals::default(),
             config,

@@ -33,6 +33,8 @@ const MAX_LOST: usize = 16;
 const MAX_TRIES: u32 = 4;
 /// The first wait is a random part of this, in milliseconds; it doubles.
 const FIRST_BACK_OFF: u64 = 500;
+/// Who has no place left looks this often whether somebody is of no use, in milliseconds.
+const FREES_EVERY: u64 = 10_000;
 /// A connection that stood for this long begins anew with its tries, in milliseconds.
 const STOOD: u64 = 30_000;
 
@@ -400,6 +402,7 @@ impl Engine {
             self.more(lacking, brought_nobody);
         }
         self.mix();
+        self.free_place();
     }
 
     /// Asks for more peers: the server, or, where it is away or has nobody, a peer.
@@ -435,6 +438,26 @@ impl Engine {
         }
     }
 
+    /// Where all places are taken, one of no use to either side is given up: somebody else may be looking
+    /// for what we have.
+    fn free_place(&mut self) {
+        if self.free_due() > self.now {
+            return;
+        }
+        self.free_at = self.now + FREES_EVERY;
+        if let Some((0, id)) = self.least() {
+            self.drop_peer(&id, DropReason::Mixed);
+        }
+    }
+
+    fn free_due(&self) -> u64 {
+        if self.server && self.peers.len() >= self.config.max_peers {
+            self.free_at
+        } else {
+            u64::MAX
+        }
+    }
+
     fn mix_due(&self) -> u64 {
         let open = self.peers.iter().filter(|peer| peer.is_open()).count();
         if self.config.mix > 0 && self.server && open >= self.config.target_peers {
@@ -445,7 +468,7 @@ impl Engine {
     }
 
     pub(super) fn peers_due(&self) -> u64 {
-        let mut due = self.mix_due();
+        let mut due = self.mix_due().min(self.free_due());
         for peer in self.peers.iter().filter(|peer| !peer.is_open()) {
             due = due.min(peer.since + DIAL_TIMEOUT);
             if peer.since + OPENS_WITHIN > self.now {
