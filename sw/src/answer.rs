@@ -40,6 +40,8 @@ pub struct Head {
     pub resource: Resource,
     /// Whether the origin has the outboard.
     pub bao: bool,
+    /// It is read as it is played.
+    pub plays: bool,
 }
 
 impl Head {
@@ -66,6 +68,7 @@ impl Head {
                 cold: None,
             },
             bao: variant.bao,
+            plays: false,
         }
     }
 
@@ -278,6 +281,7 @@ pub async fn from_copy(
     let head = Head {
         resource: held.resource,
         bao: matches!(listed, Listed::As(variant) if variant.bao),
+        plays: false,
     };
     from_parts(state, asking, head, held.groups).await
 }
@@ -337,7 +341,7 @@ fn small(
 async fn from_parts(
     state: &Rc<State>,
     asking: &Asking,
-    head: Head,
+    mut head: Head,
     held: Vec<(u32, u32)>,
 ) -> Result<Option<Response>, JsValue> {
     let len = head.resource.len;
@@ -350,6 +354,7 @@ async fn from_parts(
     if len == 0 {
         return Ok(None);
     }
+    head.plays = asking.plays();
     let head = Rc::new(head);
     let mut stream = Stream::new(
         state.clone(),

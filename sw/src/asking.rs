@@ -7,7 +7,7 @@ use fugitive_core::{
 use futures_channel::oneshot;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::future_to_promise;
-use web_sys::{AbortSignal, FetchEvent, Request, RequestCache};
+use web_sys::{AbortSignal, FetchEvent, Request, RequestCache, RequestDestination};
 
 use crate::{log, origin, tally::Served};
 
@@ -69,6 +69,15 @@ impl Asking {
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
+    }
+
+    /// Whether it is read as it is played.
+    pub fn plays(&self) -> bool {
+        let destination = self.request.destination();
+        matches!(
+            destination,
+            RequestDestination::Video | RequestDestination::Audio
+        )
     }
 
     /// Aborted when the page gives up.

@@ -332,13 +332,21 @@ impl Stream {
 
     /// What follows the origin's bytes of something large is asked of peers meanwhile.
     fn wants_behind(&self, from: u64) -> Option<Want> {
-        let resource = &self.head.as_ref()?.resource;
+        let head = self.head.as_ref()?;
+        let (resource, plays) = (&head.resource, head.plays);
         let (gap, link) = (self.gap()?, &self.state.link);
         let may = resource.listed && resource.len > LARGE && self.strikes < MAX_STRIKES;
         let asks = may && from < gap.end && matches!(link.peers(), Peers::Here(_));
         asks.then(|| {
             let (credit, patience) = (self.at + AHEAD, spared(&self.state.catalogue.policy()));
-            link.want(resource.id, resource.len, from..gap.end, credit, patience)
+            link.want(
+                resource.id,
+                resource.len,
+                from..gap.end,
+                credit,
+                patience,
+                plays,
+            )
         })
     }
 

@@ -310,7 +310,7 @@ impl Link {
         }
     }
 
-    /// Asks peers for bytes of a content; see [`ToBridge::Want`] for `patience`.
+    /// Asks peers for bytes of a content; see [`ToBridge::Want`] for `patience` and `plays`.
     pub fn want(
         self: &Rc<Self>,
         id: ContentId,
@@ -318,6 +318,7 @@ impl Link {
         bytes: Range<u64>,
         credit: u64,
         patience: u32,
+        plays: bool,
     ) -> Want {
         self.begin(|want| ToBridge::Want {
             want,
@@ -327,6 +328,7 @@ impl Link {
             end: bytes.end,
             credit,
             patience,
+            plays,
         })
     }
 

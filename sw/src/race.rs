@@ -162,7 +162,14 @@ async fn from_peers(
         None => u32::MAX,
         Some(_) => spared(&policy),
     };
-    let mut want = link.want(resource.id, resource.len, bytes, credit, patience);
+    let mut want = link.want(
+        resource.id,
+        resource.len,
+        bytes,
+        credit,
+        patience,
+        head.plays,
+    );
     asked.asked.set(true);
     let deadline = state.pace.borrow().deadline(resource.len, &policy);
     let on_time = loop {

@@ -65,6 +65,7 @@ impl Running {
                 end,
                 credit,
                 patience,
+                plays,
             } => {
                 let want = self.ports.number(port, want);
                 self.handle(Input::Want {
@@ -74,6 +75,7 @@ impl Running {
                     bytes: start..end,
                     credit,
                     patience,
+                    plays,
                 });
             }
             ToBridge::Prefetch { want, id, len } => {

@@ -152,6 +152,8 @@ struct Peer {
     origin: Arc<str>,
     /// The page it is on, then those on which it was, the latest first.
     pages: VecDeque<(Arc<str>, Page)>,
+    /// Since when it is on the first of them.
+    since: u64,
     links: BTreeMap<Id, Link>,
     /// Links that are open or may become so.
     busy: u16,
@@ -340,7 +342,7 @@ impl Matchmaker {
                 let peers = names(&self.offer(id, want, Vec::new(), now, rng));
                 send(conn, ToClient::Offered { peers }, out);
             }
-            ToServer::Page { page } => self.turn(id, &page, out),
+            ToServer::Page { page } => self.turn(id, &page, now, out),
             ToServer::Been { pages } => self.been(id, &pages),
             ToServer::Signal { to, signal } => {
                 if let Some((from, to)) = self.way(conn, &to, now, out) {

@@ -27,6 +27,9 @@ const FROM_ANYWHERE: usize = 4;
 /// One of so many comes from another page, where there is somebody the peer knew: so it stays in touch
 /// with the rest of the site.
 const FROM_ELSEWHERE: usize = 4;
+/// A peer that came to the page later than who asks is as if this much farther away, in milliseconds:
+/// it has seen less of it.
+const LATER: f32 = 60.0;
 /// A peer whose every connection is taken is as if this much farther away, in milliseconds.
 const BUSY: f32 = 30.0;
 
@@ -239,7 +242,10 @@ impl Matchmaker {
         let near = want - want / FROM_ANYWHERE;
         let mut rest = drawn.split_off(near.min(drawn.len()));
         // Those from anywhere are the least busy, wherever they are.
-        rest.sort_by_key(|(_, other)| self.peers.get(other).map(|peer| peer.busy));
+        rest.sort_by_key(|(_, other)| {
+            let found = self.peers.get(other);
+            found.map(|found| (self.is_later(peer, found), found.busy))
+        });
         drawn.extend(rest.into_iter().take(want - near.min(want)));
         drawn.truncate(want);
         drawn.into_iter().map(|(_, other)| other).collect()
@@ -250,7 +256,17 @@ impl Matchmaker {
             (&peer.place, &peer.coordinate),
             (&other.place, &other.coordinate),
         );
-        near + BUSY * f32::from(other.taken()) / f32::from(other.room)
+        let later = if self.is_later(peer, other) {
+            LATER
+        } else {
+            0.0
+        };
+        near + later + BUSY * f32::from(other.taken()) / f32::from(other.room)
+    }
+
+    /// Whether it came later to the page on which both are.
+    fn is_later(&self, peer: &Peer, other: &Peer) -> bool {
+        other.page() == peer.page() && other.since > peer.since
     }
 
     fn link(&mut self, from: Id, to: Id, now: u64) {

@@ -33,6 +33,7 @@ impl Peer {
             conn,
             origin: origin.clone(),
             pages: VecDeque::new(),
+            since: 0,
             links: BTreeMap::new(),
             busy: 0,
             elsewhere: 0,
@@ -150,6 +151,7 @@ impl Matchmaker {
             room: room.min(MOST_LINKS as u16),
             elsewhere: 0,
             place,
+            since: now,
             ..former
         };
         self.insert(id, peer, page);
@@ -184,7 +186,7 @@ impl Matchmaker {
     }
 
     /// A peer goes on to a page without leaving the one that holds its channels.
-    pub(super) fn turn(&mut self, id: Id, page: &str, out: &mut Vec<Output>) {
+    pub(super) fn turn(&mut self, id: Id, page: &str, now: u64, out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -194,7 +196,11 @@ impl Matchmaker {
         let Some(site) = self.sites.get_mut(&peer.origin) else {
             return;
         };
-        match peer.pages.iter().position(|(name, _)| &**name == page) {
+        let at = peer.pages.iter().position(|(name, _)| &**name == page);
+        if at != Some(0) {
+            peer.since = now;
+        }
+        match at {
             Some(at) => {
                 let page = peer.pages.remove(at);
                 peer.pages.extend(page);

@@ -43,6 +43,9 @@ pub enum ToBridge {
         /// where the network does not answer.
         #[serde(default)]
         patience: u32,
+        /// It is read as it is played: some seconds ahead, and not as fast as it comes.
+        #[serde(default)]
+        plays: bool,
     },
     /// The page that the visitor looks at shows these contents, or will, wherever they come from.
     Context {

@@ -97,6 +97,7 @@ impl Driver {
             bytes: 0..len,
             credit: len,
             patience: 0,
+            plays: false,
         });
         driver
     }

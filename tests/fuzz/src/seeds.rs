@@ -38,6 +38,7 @@ pub fn to_bridge() -> Vec<ToBridge> {
             end: 90_000,
             credit: 70_000,
             patience: 800,
+            plays: true,
         },
         ToBridge::Context {
             ids: vec![id, ContentId::of(b"other")],

@@ -120,9 +120,9 @@ impl World<'_> {
         let near = self.nearest_holder(at.who, content, group).is_some();
         let held = near || self.somebody_holds(at.who, content, group);
         let cause = match cause {
-            Cause::NotKnown if !held => Cause::NobodyHas,
+            Cause::NotKnown | Cause::Behind if !held => Cause::NobodyHas,
             Cause::NotKnown if is_asked => Cause::Raced,
-            Cause::NotKnown if !near => Cause::NotConnected,
+            Cause::NotKnown | Cause::Behind if !near => Cause::NotConnected,
             cause => cause,
         };
         let later = began > self.people[at.who].looks[at.look].html + 1_000_000;

@@ -298,6 +298,8 @@ impl World<'_> {
         bytes: Range<u64>,
         credit: u64,
     ) {
+        let at = self.looks_at(who);
+        let plays = self.page(at).is_some_and(|page| page.player.is_some());
         let content = self.site.content(content);
         let (id, len) = (content.id(), content.len());
         let input = Input::Want {
@@ -307,6 +309,7 @@ impl World<'_> {
             bytes,
             credit,
             patience: 0,
+            plays,
         };
         self.tell(who, input);
     }

@@ -137,6 +137,9 @@ impl Engine {
             }
             return;
         }
+        if let For::Next { .. } = want.whose {
+            return; // It is kept until it is wanted.
+        }
         // What is fetched ahead is of use when it is whole; until then the page may come to want it.
         let whole = groups_of(want.bytes.clone());
         if want.whose == For::Later && want.is_small() && want.have != [whole] {
@@ -167,8 +170,10 @@ impl Engine {
             });
         }
         if want.at == want.bytes.end {
+            let (id, len, end, reader) = (want.id, want.len, want.bytes.end, want.reader);
             self.cancel(number);
             self.out.push_back(Output::End { want: number });
+            self.go_onward(id, len, end, reader);
         }
     }
 }

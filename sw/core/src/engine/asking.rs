@@ -3,6 +3,8 @@
 //! A peer whose filter says that it holds a content is pulled from without asking, one whose filter
 //! says that it does not is left in peace; the others are asked, the best few at once.
 
+use std::ops::Range;
+
 use super::{
     Engine, FailReason, Output, PeerId,
     answers::Known,
@@ -54,14 +56,15 @@ impl Engine {
         if want.whose == For::Us {
             self.look_up(want.id, want.len);
         }
-        let is_begun = self.take_over(&mut want);
+        let is_begun = self.take_over(&mut want) || self.come_onward(&mut want);
         let level = (self.now, want.at);
-        let reads_on = want.whose == For::Us && !want.is_small() && self.reads_on(&want);
+        let reads_on = want.whose == For::Us && !want.is_small() && self.reads_on(&mut want);
         self.wants.push(Want {
             level,
             reads_on,
             ..want
         });
+        self.spare(number);
         if is_begun {
             self.deliver(number);
             self.doubt(number);
@@ -115,14 +118,25 @@ impl Engine {
     }
 
     /// Whether this goes on where the last want for the same content was.
-    fn reads_on(&mut self, want: &Want) -> bool {
-        let at = self.readings.iter().position(|(id, _)| *id == want.id);
+    fn reads_on(&mut self, want: &mut Want) -> bool {
+        let at = self.readings.iter().position(|(id, ..)| *id == want.id);
         let before = at.and_then(|at| self.readings.remove(at));
         if self.readings.len() >= MAX_READINGS {
             self.readings.pop_front();
         }
-        self.readings.push_back((want.id, want.bytes.clone()));
-        before.is_some_and(|(_, read)| read.start < want.at && want.at <= read.end)
+        let goes_on = |read: &Range<u64>| read.start < want.at && want.at <= read.end;
+        let reads_on = before.as_ref().is_some_and(|(_, read, _)| goes_on(read));
+        let before = before.and_then(|(.., reader)| reader);
+        if let (Some(reader), Some(before)) = (&mut want.reader, before) {
+            *reader = if reads_on {
+                before
+            } else {
+                before.turns_to(self.now, want.at)
+            };
+        }
+        self.readings
+            .push_back((want.id, want.bytes.clone(), want.reader));
+        reads_on
     }
 
     pub(super) fn credit(&mut self, number: WantId, to: u64) {
@@ -140,6 +154,13 @@ impl Engine {
             return;
         };
         let want = self.wants.remove(at);
+        let is_ahead = want.is_ahead();
+        let mut readings = self.readings.iter_mut();
+        if let Some((.., reader)) = readings.find(|(id, ..)| *id == want.id)
+            && want.whose == For::Us
+        {
+            *reader = want.reader;
+        }
         let mut stops = Vec::new();
         for peer in &mut self.peers {
             let before = stops.len();
@@ -164,14 +185,14 @@ impl Engine {
             self.send(&peer, &Message::Stop { pull });
         }
         // What waited for nothing urgent to run.
-        if want.whose != For::Later && self.is_calm() {
+        if !is_ahead && self.is_calm() {
             self.pump_later();
         }
     }
 
     /// Nothing urgent runs.
     pub(super) fn is_calm(&self) -> bool {
-        self.wants.iter().all(|want| want.whose == For::Later)
+        self.wants.iter().all(Want::is_ahead)
     }
 
     fn pump_later(&mut self) {
@@ -199,6 +220,7 @@ impl Engine {
         self.cancel(number);
         match whose {
             For::Peer { peer, pull, .. } => self.send(&peer, &Message::Gone { pull }),
+            For::Next { .. } => {}
             For::Us | For::Later => self.out.push_back(Output::Failed { want: number, why }),
         }
     }
@@ -274,13 +296,17 @@ impl Engine {
         let Some(next) = self.wants[at].next_open() else {
             return; // All of it is on its way, or it waits for the page to read on.
         };
+        let is_next = matches!(self.wants[at].whose, For::Next { .. });
         if !self.peers.iter().any(|peer| peer.stage == Stage::Open) {
-            if !self.coming() {
+            if !self.coming() && !is_next {
                 self.fail(number, FailReason::NoPeers);
             }
             return;
         }
         self.ask(at, next);
+        if is_next {
+            return; // What does not come now comes when it is wanted.
+        }
         let want = &self.wants[at];
         let mut pulls = self.peers.iter().flat_map(|peer| &peer.pulls);
         if pulls.any(|pull| pull.want == number)
@@ -325,6 +351,9 @@ impl Engine {
                 return;
             }
             self.missed(at, next);
+        }
+        if self.goes_on(number, next) {
+            return;
         }
         self.fail(number, why);
     }

@@ -26,10 +26,15 @@ const FIRST: f64 = 150.0;
 const LATER: f64 = 300.0;
 /// Where it goes on where the page read last: that has what came before to spend.
 const READS_ON: f64 = 1_500.0;
+/// Where it is known how it is played: this part of the time that it is played for, and no less than
+/// above. More would be as much as who asks for it can notice.
+const SHARE: f64 = 0.05;
 /// What the network fetches at first, in bytes: what a peer is asked for at a time. It is twice as
 /// much whenever peers brought less than the network did since.
 const HEAD: u64 = BLOCK;
 const MOST: u64 = 4 << 20;
+/// The same for what is played: that it goes on is what counts, and peers may have what follows soon.
+const MOST_PLAYED: u64 = 1 << 20;
 /// A network that was not measured.
 const UNKNOWN: Origin = Origin {
     first_byte: 300.0,
@@ -39,9 +44,11 @@ const UNKNOWN: Origin = Origin {
 impl Want {
     /// How far they may be.
     fn may_lag(&self) -> f64 {
-        let least = if self.reads_on {
+        let least = if self.spares > 0.0 {
+            self.spares
+        } else if self.reads_on && self.reader.is_none() {
             READS_ON
-        } else if self.delivered || self.head_until > 0 {
+        } else if self.delivered || self.head_until > 0 || self.reads_on {
             LATER
         } else {
             FIRST
@@ -60,25 +67,77 @@ impl Want {
             return u64::MAX;
         }
         let (since, from) = self.level;
-        let network = (self.at - from) as f64 / origin.rate;
-        let at = since + (network + self.may_lag()).ceil() as u64;
+        let in_time = match &self.reader {
+            Some(reader) => reader.reads_at(self.at, origin.rate),
+            None => since as f64 + (self.at - from) as f64 / origin.rate,
+        };
+        let at = (in_time + self.may_lag()).ceil() as u64;
         at.max(self.head_until)
+    }
+
+    /// How much later than it is read it may come: as much as what came before it was, and a little more.
+    fn spare(&mut self, now: u64, origin: &Origin) {
+        let Some((reader, most)) = self.reader.and_then(|it| Some((it, it.spares()?))) else {
+            return;
+        };
+        let late = (now as f64 - reader.reads_at(self.at, origin.rate)).max(0.0);
+        let takes = (self.bytes.end - self.at) as f64 / reader.pace(origin.rate);
+        let more = (SHARE * takes - origin.first_byte).max(LATER);
+        self.spares = (late + more).min(most);
     }
 }
 
 impl Engine {
-    fn network(&self) -> Origin {
+    pub(super) fn network(&self) -> Origin {
         self.origin.unwrap_or(UNKNOWN)
     }
 
     /// The page has read.
     pub(super) fn look_if_level(&mut self, number: WantId) {
-        let now = self.now;
-        if let Some(want) = self.wanted(number)
-            && want.keeps_level()
-        {
+        let (origin, now) = (self.network(), self.now);
+        let Some(want) = self.wanted(number) else {
+            return;
+        };
+        if want.keeps_level() {
             want.level = (now.max(want.level.0), want.at);
         }
+        // What the network was to fetch may not have come.
+        let read = want.read();
+        let leaves_some = want.leaves_unread() && read >= want.head.1;
+        if let Some(reader) = &mut want.reader
+            && reader.reads(now, read, leaves_some)
+        {
+            want.spare(now, &origin);
+        }
+    }
+
+    /// Says what a want that begins has to spare.
+    pub(super) fn spare(&mut self, number: WantId) {
+        let (origin, now) = (self.network(), self.now);
+        if let Some(want) = self.wanted(number) {
+            want.spare(now, &origin);
+        }
+    }
+
+    /// Whether what is played goes on though no peer of ours has its next bytes: others may come, or they
+    /// may come to have it, and the network fetches what is needed until then.
+    pub(super) fn goes_on(&mut self, number: WantId, next: u32) -> bool {
+        let (origin, now) = (self.network(), self.now);
+        let open = self.peers.iter().any(|peer| peer.stage == Stage::Open);
+        let Some(at) = self.want_at(number).filter(|_| open) else {
+            return false;
+        };
+        let want = &self.wants[at];
+        if !want.is_raced() || want.reader.is_none() {
+            return false;
+        }
+        let has_time = want.spares > 0.0 && want.behind_at(&origin) > now;
+        let waits = has_time || want.keeps_level() || want.head_until > now;
+        self.missed(at, next);
+        if !waits {
+            self.leave_head(number);
+        }
+        true
     }
 
     pub(super) fn behind_due(&self) -> u64 {
@@ -95,6 +154,11 @@ impl Engine {
             .filter(|want| want.behind_at(&origin) <= now);
         let behind: Vec<_> = behind.map(|want| want.number).collect();
         for number in behind {
+            if let Some(at) = self.want_at(number)
+                && self.wants[at].reader.is_some()
+            {
+                self.missed(at, (self.wants[at].at / GROUP) as u32);
+            }
             self.leave_head(number);
         }
     }
@@ -119,6 +183,18 @@ impl Engine {
         open.clone().next().is_some() && !open.any(is_quick)
     }
 
+    /// Whether it has the next bytes of something that is played, for all that is known of where.
+    pub(super) fn is_played_from(&self, peer: &Peer) -> bool {
+        let mut readings = self.readings.iter();
+        readings.any(|(id, bytes, reader)| {
+            let want = self.wants.iter().find(|want| want.id == *id);
+            let most = u64::from(u32::MAX) * GROUP;
+            let (next, len) = want.map_or((bytes.end, most), |want| (want.at, want.len));
+            let known = peer.knows(id, self.now);
+            reader.is_some() && known.run_from((next / GROUP) as u32, len).is_some()
+        })
+    }
+
     /// The network fetches the next bytes of a want, and peers what follows.
     pub(super) fn leave_head(&mut self, number: WantId) {
         let (origin, now) = (self.network(), self.now);
@@ -127,8 +203,13 @@ impl Engine {
         };
         let (before, end) = want.head;
         let mut head = HEAD;
-        if want.at - end < before {
-            head = (2 * before).min(MOST);
+        if let (Some(reader), true) = (&want.reader, want.spares > 0.0) {
+            // What is played while it comes, twice.
+            let least = 2.0 * origin.finish(HEAD) * reader.pace(origin.rate);
+            head = (least as u64).clamp(HEAD, MOST_PLAYED);
+        } else if want.at - end < before {
+            let most = want.reader.map_or(MOST, |_| MOST_PLAYED);
+            head = (2 * before).min(most);
         }
         // To the end of a block, as pulls go.
         let mut to = (want.at + head + BLOCK / 2) / BLOCK * BLOCK;

@@ -53,7 +53,7 @@ const MAX_PASSED: usize = 4;
 const FOUND_FOR: u64 = 15_000;
 const MAX_FOUND: usize = 64;
 /// Numbers of wants of our own begin here: those of drivers count from zero.
-const OWN: WantId = 1 << 31;
+pub(super) const OWN: WantId = 1 << 31;
 
 pub(super) fn errands(now: u64) -> Bucket {
     Bucket::new(now, ERRAND_BURST)

@@ -137,6 +137,8 @@ pub enum Input {
         /// How far behind the network peers may be with it at least, in milliseconds; `u32::MAX` where
         /// the network does not answer and what peers have is all there is.
         patience: u32,
+        /// It is read as it is played: some seconds ahead, and not as fast as it comes.
+        plays: bool,
     },
     /// Deliver up to here.
     Credit {

@@ -23,9 +23,11 @@ mod events;
 mod filter;
 mod holdings;
 mod introductions;
+mod onward;
 mod peers;
 mod pulling;
 mod pulse;
+mod reader;
 mod relieving;
 mod runs;
 mod serving;
@@ -50,6 +52,7 @@ use holdings::Holdings;
 use introductions::Via;
 use peers::{Lost, Peer};
 use pulse::Origin;
+use reader::Reader;
 pub use serving::LOW_WATER;
 use shortage::Shortage;
 use survey::Inquiry;
@@ -75,8 +78,8 @@ pub struct Engine {
     unreached: Unreached,
     dialling: Dialling,
     wants: Vec<Want>,
-    /// Which bytes of a large content were wanted last.
-    readings: VecDeque<(ContentId, Range<u64>)>,
+    /// Which bytes of a large content were wanted last, and how who plays it reads.
+    readings: VecDeque<(ContentId, Range<u64>, Option<Reader>)>,
     holdings: Holdings,
     context: Context,
     origin: Option<Origin>,
@@ -99,6 +102,7 @@ pub struct Engine {
     /// Asked for more, and nobody came of it yet.
     more_asked: bool,
     mix_at: u64,
+    free_at: u64,
     due: u64,
     totals: Totals,
 }
@@ -138,6 +142,7 @@ impl Engine {
             more_wait: 0,
             more_asked: false,
             mix_at: now,
+            free_at: now,
             due: u64::MAX,
             totals: Totals::default(),
             config,
@@ -175,8 +180,10 @@ impl Engine {
                 bytes,
                 credit,
                 patience,
+                plays,
             } => self.want(Want {
                 patience,
+                reader: plays.then(|| Reader::new(self.now, bytes.start)),
                 ..Want::new(want, For::Us, id, len, bytes, credit)
             }),
             Input::Prefetch { want, id, len } => {
@@ -223,6 +230,7 @@ impl Engine {
         self.asking_time();
         self.pulling_time();
         self.behind_time();
+        self.onward_time();
         self.serving_time();
         self.beyond_time();
         self.filter_time();
@@ -239,6 +247,7 @@ impl Engine {
             self.asking_due(),
             self.pulling_due(),
             self.behind_due(),
+            self.onward_due(),
             self.serving_due(),
             self.beyond_due(),
             self.context.tell_at.unwrap_or(u64::MAX),

@@ -33,6 +33,8 @@ const MAX_LOST: usize = 16;
 const MAX_TRIES: u32 = 4;
 /// The first wait is a random part of this, in milliseconds; it doubles.
 const FIRST_BACK_OFF: u64 = 500;
+/// Who has no place left looks this often whether somebody is of no use, in milliseconds.
+const FREES_EVERY: u64 = 10_000;
 /// A connection that stood for this long begins anew with its tries, in milliseconds.
 const STOOD: u64 = 30_000;
 
@@ -168,8 +170,7 @@ impl Engine {
         }
         self.more_wait = MORE_EVERY;
         if self.firm() >= self.config.target_peers {
-            let slow = |peer: &Peer| peer.is_idle() && peer.pulse.is_slow(self.origin);
-            let slow = self.peers.iter().find(|peer| slow(peer));
+            let slow = self.peers.iter().find(|peer| self.is_slow(peer));
             if let Some(slow) = slow.map(|peer| peer.id.clone()) {
                 self.drop_peer(&slow, DropReason::Slow);
             } else if !self.makes_room_for_page() {
@@ -262,8 +263,7 @@ impl Engine {
 
     /// Drops a peer of less use than one that is fresh, if there is one.
     fn make_room(&mut self) -> bool {
-        let slow = |peer: &Peer| peer.is_idle() && peer.pulse.is_slow(self.origin);
-        if let Some(peer) = self.peers.iter().find(|peer| slow(peer)) {
+        if let Some(peer) = self.peers.iter().find(|peer| self.is_slow(peer)) {
             let id = peer.id.clone();
             self.drop_peer(&id, DropReason::Slow);
             return true;
@@ -275,6 +275,12 @@ impl Engine {
             }
             _ => false,
         }
+    }
+
+    /// Whether it is worse than the network and sends nothing of what is played, for which it need not be
+    /// quick.
+    fn is_slow(&self, peer: &Peer) -> bool {
+        peer.is_idle() && peer.pulse.is_slow(self.origin) && !self.is_played_from(peer)
     }
 
     /// The peer of the least use of those who had time to be of some.
@@ -396,6 +402,7 @@ impl Engine {
             self.more(lacking, brought_nobody);
         }
         self.mix();
+        self.free_place();
     }
 
     /// Asks for more peers: the server, or, where it is away or has nobody, a peer.
@@ -431,6 +438,26 @@ impl Engine {
         }
     }
 
+    /// Where all places are taken, one of no use to either side is given up: somebody else may be looking
+    /// for what we have.
+    fn free_place(&mut self) {
+        if self.free_due() > self.now {
+            return;
+        }
+        self.free_at = self.now + FREES_EVERY;
+        if let Some((0, id)) = self.least() {
+            self.drop_peer(&id, DropReason::Mixed);
+        }
+    }
+
+    fn free_due(&self) -> u64 {
+        if self.server && self.peers.len() >= self.config.max_peers {
+            self.free_at
+        } else {
+            u64::MAX
+        }
+    }
+
     fn mix_due(&self) -> u64 {
         let open = self.peers.iter().filter(|peer| peer.is_open()).count();
         if self.config.mix > 0 && self.server && open >= self.config.target_peers {
@@ -441,7 +468,7 @@ impl Engine {
     }
 
     pub(super) fn peers_due(&self) -> u64 {
-        let mut due = self.mix_due();
+        let mut due = self.mix_due().min(self.free_due());
         for peer in self.peers.iter().filter(|peer| !peer.is_open()) {
             due = due.min(peer.since + DIAL_TIMEOUT);
             if peer.since + OPENS_WITHIN > self.now {

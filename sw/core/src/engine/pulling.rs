@@ -23,6 +23,8 @@ const MIN_PULL_TIMEOUT: u64 = 1_000;
 const MAX_PULL_TIMEOUT: u64 = 4_000;
 /// What is pulled at once from a slow peer is what it sends in this time, in milliseconds.
 const PULL_TIME: f64 = 1_000.0;
+/// The same of what is played, the next bytes of which are what counts.
+const PLAYED_TIME: f64 = 250.0;
 /// Stopped pulls remembered for one peer.
 const MAX_STOPPED: usize = 512;
 /// Groups after the next byte that are pulled in order; behind them the rarest come first.
@@ -94,7 +96,8 @@ impl Engine {
         };
         // A pull ends with its block, so that blocks of one content can come from several peers.
         let block_end = (first / GROUPS_PER_BLOCK + 1).saturating_mul(GROUPS_PER_BLOCK);
-        let in_time = (self.peers[at].pulse.rate() * PULL_TIME / GROUP as f64) as u32;
+        let time = want.reader.map_or(PULL_TIME, |_| PLAYED_TIME);
+        let in_time = (self.peers[at].pulse.rate() * time / GROUP as f64) as u32;
         let count = if want.is_small() {
             let shares = self.shares(want);
             let groups = (want.bytes.end - want.at).div_ceil(GROUP);
@@ -117,7 +120,7 @@ impl Engine {
         };
         runs::take(&mut want.open, &run);
         // What nobody waits for is not to come twice because somebody is slow with it.
-        if want.look_at == u64::MAX && want.whose != For::Later {
+        if want.look_at == u64::MAX && !want.is_ahead() {
             want.look_at = now + LOOK_EVERY;
         }
         let (id, len) = (want.id, want.len);

@@ -5,7 +5,7 @@
 //! or in the place of those who hold nothing of it.
 
 use super::{
-    DropReason, Engine, Output, PeerId,
+    DropReason, Engine, Output,
     answers::Known,
     holdings::Held,
     peers::{Peer, Stage},
@@ -20,6 +20,8 @@ const TURNED: u64 = 30;
 /// From one time to the next, in milliseconds; each is twice as long as the one before.
 const FIRST_WAIT: u64 = 2_000;
 const LONGEST_WAIT: u64 = 60_000;
+/// While the network fetches what is played.
+const LONGEST_PLAYING: u64 = 4_000;
 /// Peers that are asked for at once.
 const WANTED: usize = 4;
 /// For how long peers that are offered count as those, in milliseconds.
@@ -46,6 +48,8 @@ struct Missed {
     len: u64,
     group: u32,
     until: u64,
+    /// Bytes a millisecond that those who have it are to send together; 0 where anybody will do.
+    rate: f64,
 }
 
 impl Default for Shortage {
@@ -79,15 +83,18 @@ impl Engine {
         self.shortage.look_at = self.shortage.look_at.min(at);
     }
 
-    /// The page wants this group of something, and nobody has it.
+    /// The page wants this group of something, and nobody has it, or not as quickly as it is played.
     pub(super) fn missed(&mut self, want: usize, group: u32) {
+        let network = self.network().rate;
         let want = &self.wants[want];
         if want.whose == For::Us && !want.is_small() {
+            let rate = want.reader.map_or(0.0, |reader| reader.pace(network));
             self.shortage.missed = Some(Missed {
                 id: want.id,
                 len: want.len,
                 group,
                 until: self.now + MISSED_FOR,
+                rate,
             });
             let (id, len) = (want.id, want.len);
             let at = self.now.max(self.shortage.next);
@@ -104,20 +111,26 @@ impl Engine {
         self.shortage.look_at = u64::MAX;
         let now = self.now;
         self.shortage.missed.take_if(|missed| missed.until <= now);
-        if !self.server || self.lacking().next().is_none() {
+        if self.lacking().next().is_none() {
+            self.shortage.wait = FIRST_WAIT;
+            return;
+        }
+        if !self.server {
             return;
         }
         let wait = self.shortage.wait;
         self.shortage.next = self.now + wait;
-        self.shortage.wait = (wait * 2).min(LONGEST_WAIT);
+        let longest = match &self.shortage.missed {
+            Some(missed) if missed.rate > 0.0 => LONGEST_PLAYING,
+            _ => LONGEST_WAIT,
+        };
+        self.shortage.wait = (wait * 2).min(longest.max(wait));
         self.shortage.takes_more(self.now);
         let room = self
             .config
             .max_peers
             .saturating_sub(self.peers.len() + FREE);
-        let want = room
-            .max(usize::from(self.is_of_no_use().is_some()))
-            .min(WANTED);
+        let want = room.max(self.of_no_use().len()).min(WANTED);
         if want > 0 {
             let want = want as u16;
             self.out.push_back(Output::MorePeers { want });
@@ -133,8 +146,14 @@ impl Engine {
     fn lacking(&self) -> impl Iterator<Item = &ContentId> {
         let lacks = |id: &&ContentId| !matches!(self.holdings.held(id), Held::All);
         let held = |id: &ContentId| {
-            let mut open = self.peers.iter().filter(|peer| peer.stage == Stage::Open);
-            open.any(|peer| self.holds(peer, id))
+            let open = self.peers.iter().filter(|peer| peer.stage == Stage::Open);
+            let mut holders = open.filter(|peer| self.holds(peer, id));
+            match &self.shortage.missed {
+                Some(missed) if missed.id == *id && missed.rate > 0.0 => {
+                    holders.map(|peer| peer.pulse.rate()).sum::<f64>() >= missed.rate
+                }
+                _ => holders.next().is_some(),
+            }
         };
         let ids = self.context.ids().iter();
         ids.filter(lacks).filter(move |id| !held(id))
@@ -150,8 +169,8 @@ impl Engine {
         matches!(known, Known::All | Known::Groups(_) | Known::Relayed)
     }
 
-    /// A peer that holds nothing of what the page still needs.
-    fn is_of_no_use(&self) -> Option<PeerId> {
+    /// Peers that hold nothing of what the page still needs, those of the least use first.
+    fn of_no_use(&self) -> Vec<&Peer> {
         let needed = |id: &&ContentId| !matches!(self.holdings.held(id), Held::All);
         let useless = |peer: &&Peer| {
             let mut ids = self.context.ids().iter().filter(needed);
@@ -161,7 +180,7 @@ impl Engine {
         };
         let mut useless: Vec<_> = self.peers.iter().filter(useless).collect();
         useless.sort_by_key(|peer| peer.use_of(self.now));
-        useless.first().map(|peer| peer.id.clone())
+        useless
     }
 
     /// Whether there is, or was made, room for a peer beyond the target, as the page needs some.
@@ -172,7 +191,8 @@ impl Engine {
         if self.peers.len() + FREE < self.config.max_peers {
             return true;
         }
-        let Some(useless) = self.is_of_no_use() else {
+        let useless = self.of_no_use();
+        let Some(useless) = useless.first().map(|peer| peer.id.clone()) else {
             return false;
         };
         self.drop_peer(&useless, DropReason::Mixed);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{PeerId, answers::Known};
+use super::{PeerId, answers::Known, reader::Reader};
 use crate::{
     content::{BLOCK, ContentId, GROUP, groups_of},
     port::{AHEAD, WantId},
@@ -20,6 +20,8 @@ pub(super) enum For {
     Us,
     /// The page, perhaps, later.
     Later,
+    /// The page, when it has read what comes before; kept until then.
+    Next { until: u64 },
     /// A peer, which pulled this by its number: these groups of a small content, of which it has no
     /// other holder.
     Peer {
@@ -78,6 +80,10 @@ pub(super) struct Want {
     pub is_paced: bool,
     /// It goes on where an earlier one was: who reads has what came before, and waits for nothing.
     pub reads_on: bool,
+    /// How it is read, where it is played.
+    pub reader: Option<Reader>,
+    /// How much later than it would be read it may come, in milliseconds.
+    pub spares: f64,
     /// A search beyond our peers was made.
     pub sought: bool,
     /// Somebody who has it is being introduced, and until when that is waited for.
@@ -116,10 +122,17 @@ impl Want {
             head_until: 0,
             is_paced: credit != bytes.end,
             reads_on: false,
+            reader: None,
+            spares: 0.0,
             sought: false,
             meets_until: 0,
             bytes,
         }
+    }
+
+    /// Nobody waits for it yet.
+    pub(super) fn is_ahead(&self) -> bool {
+        matches!(self.whose, For::Later | For::Next { .. })
     }
 
     pub(super) fn is_small(&self) -> bool {
@@ -135,8 +148,17 @@ impl Want {
     /// Whether the page has what it reads for now: there is nothing more to deliver, or it leaves some
     /// of what it was given unread.
     pub(super) fn keeps_level(&self) -> bool {
-        let read = self.credit.saturating_sub(AHEAD);
-        self.at >= self.credit.min(self.bytes.end) || self.is_paced && self.at >= read + UNREAD
+        self.at >= self.credit.min(self.bytes.end) || self.leaves_unread()
+    }
+
+    /// Whether the page leaves unread some of what it was given.
+    pub(super) fn leaves_unread(&self) -> bool {
+        self.is_paced && self.at >= self.read() + UNREAD
+    }
+
+    /// Up to where the page has read.
+    pub(super) fn read(&self) -> u64 {
+        self.credit.saturating_sub(AHEAD).max(self.bytes.start)
     }
 
     /// Whether a peer of which this is known is to be asked. What it said to an earlier want of how

@@ -30,6 +30,7 @@ fn wants(swarm: &mut Swarm, id: ContentId, credit: u64, patience: u32) {
         bytes: 0..LEN,
         credit,
         patience,
+        plays: false,
     };
     swarm.input(1, input);
 }

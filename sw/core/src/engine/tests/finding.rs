@@ -314,6 +314,7 @@ fn who_has_a_part_tells_who_asked_when_it_has_more() {
         bytes: 0..len,
         credit: 32 * GROUP,
         patience: 0,
+        plays: false,
     };
     swarm.input(1, input);
     swarm.run(1_000);

@@ -210,6 +210,7 @@ impl Swarm {
             credit: bytes.end,
             bytes,
             patience,
+            plays: false,
         };
         self.input(who, input);
     }

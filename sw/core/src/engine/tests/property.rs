@@ -188,7 +188,7 @@ proptest! {
         swarm.want(4, 1, id, len, 0..len);
         swarm.want(4, 2, id, len, half..len);
         swarm.visitors[4].got.insert(3, (0, Vec::new(), None));
-        swarm.input(4, Input::Want { want: 3, id, len, bytes: 0..len, credit: half, patience: 0 });
+        swarm.input(4, Input::Want { want: 3, id, len, bytes: 0..len, credit: half, patience: 0, plays: false });
         for (wait, event) in events {
             swarm.run(wait);
             swarm.chance(event);

@@ -354,6 +354,7 @@ fn plays(credit: u64) -> (Swarm, Vec<u8>) {
         bytes: 0..len,
         credit,
         patience: 0,
+        plays: false,
     };
     swarm.input(1, input);
     (swarm, bytes)

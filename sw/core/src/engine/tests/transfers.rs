@@ -56,6 +56,7 @@ fn nothing_goes_beyond_the_credit() {
         bytes: 0..4_000_000,
         credit: 100_000,
         patience: 0,
+        plays: false,
     };
     swarm.input(1, input);
     swarm.run(2_000);

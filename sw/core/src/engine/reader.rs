@@ -1,0 +1,143 @@
+//! How a page reads what it plays: how fast, how far ahead of what it shows, and so what it needs when.
+//!
+//! A player takes some seconds ahead as fast as they come, and from then on it reads as fast as it plays.
+//! It is taken for having its seconds ahead whenever it leaves something unread. What comes later than
+//! it would read it then, and not by more than a part of those seconds, keeps nobody waiting.
+
+/// How fast a player of which nothing is known reads at most, in bytes a millisecond: 8 Mbit/s, which is
+/// what films of 1080 lines have.
+const FIRST_PACE: f64 = 1_000.0;
+/// Who leaves something unread for this long does not want more for now, in milliseconds.
+const LEFT: u64 = 250;
+/// A pace is measured over at least this long, in milliseconds.
+const METER: u64 = 1_000;
+/// Of what a player has ahead, so much may go.
+const SPENT: f64 = 0.5;
+
+/// What is known of a reader.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Reader {
+    /// When it began to read, and where.
+    began: (u64, u64),
+    /// Since when it leaves something unread, and up to where it had read.
+    unread: Option<(u64, u64)>,
+    /// Up to where it had read when it first did.
+    first: Option<u64>,
+    /// When it last did, and up to where it had read.
+    level: Option<(u64, u64)>,
+    /// Bytes a millisecond; 0 is not known.
+    pace: f64,
+}
+
+impl Reader {
+    /// It begins here and now.
+    pub(super) fn new(now: u64, at: u64) -> Self {
+        Self {
+            began: (now, at),
+            unread: None,
+            first: None,
+            level: None,
+            pace: 0.0,
+        }
+    }
+
+    /// It goes on elsewhere.
+    pub(super) fn turns_to(self, now: u64, at: u64) -> Self {
+        Self {
+            pace: self.pace,
+            ..Self::new(now, at)
+        }
+    }
+
+    /// It read up to here, and left something unread or not. Says whether it does not want more for now.
+    pub(super) fn reads(&mut self, now: u64, read: u64, leaves_some: bool) -> bool {
+        if !leaves_some {
+            self.unread = None;
+            return false;
+        }
+        let (since, from) = *self.unread.get_or_insert((now, read));
+        if now < since + LEFT {
+            return false;
+        }
+        self.first.get_or_insert(from);
+        self.level = Some((now, read));
+        if now >= since + METER && read > from {
+            self.pace = (read - from) as f64 / (now - since) as f64;
+        }
+        true
+    }
+
+    /// Bytes a millisecond, no more than the network has.
+    pub(super) fn pace(&self, network: f64) -> f64 {
+        let pace = if self.pace > 0.0 {
+            self.pace
+        } else {
+            FIRST_PACE
+        };
+        pace.min(network)
+    }
+
+    /// When it reads a byte, if it is not kept waiting.
+    pub(super) fn reads_at(&self, byte: u64, network: f64) -> f64 {
+        let (since, from) = self.level.unwrap_or(self.began);
+        let left = byte as f64 - from as f64;
+        since as f64 + left / self.pace(network)
+    }
+
+    /// For how long it goes on with what it may do without of what it has ahead, in milliseconds, if
+    /// that is known.
+    pub(super) fn spares(&self) -> Option<f64> {
+        let read = self.first.filter(|_| self.pace > 0.0)?;
+        Some((read - self.began.1) as f64 / self.pace * SPENT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes two megabytes at once, and then 300 bytes a millisecond.
+    fn player() -> Reader {
+        let mut reader = Reader::new(1_000, 500_000);
+        // That some of what came at once is read a moment later says nothing.
+        assert!(!reader.reads(1_500, 1_000_000, true));
+        assert!(!reader.reads(1_600, 1_300_000, false));
+        assert!(!reader.reads(2_000, 2_500_000, true));
+        assert!(reader.reads(2_500, 2_650_000, true));
+        assert_eq!(reader.spares(), None);
+        assert!(reader.reads(4_000, 3_100_000, true));
+        reader
+    }
+
+    #[test]
+    fn pace_is_what_it_reads_where_it_leaves_something() {
+        let reader = player();
+        assert_eq!(reader.pace(5_000.0), 300.0);
+        assert_eq!(reader.reads_at(3_400_000, 5_000.0), 5_000.0);
+    }
+
+    #[test]
+    fn half_of_what_it_took_at_once_may_go() {
+        let spares = player().spares().unwrap();
+        assert!(
+            (spares - 2_000_000.0 / 300.0 / 2.0).abs() < 1e-6,
+            "{spares}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_faster_than_the_network() {
+        let reader = Reader::new(0, 0);
+        assert_eq!(reader.pace(100.0), 100.0);
+        assert_eq!(reader.pace(1e6), FIRST_PACE);
+        assert_eq!(player().pace(200.0), 200.0);
+    }
+
+    #[test]
+    fn who_seeks_has_nothing_ahead_and_the_same_pace() {
+        let reader = player().turns_to(9_000, 40_000_000);
+        assert_eq!(reader.pace(5_000.0), 300.0);
+        assert_eq!(reader.spares(), None);
+        assert_eq!(reader.reads_at(40_000_000, 5_000.0), 9_000.0);
+    }
+}
