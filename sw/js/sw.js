@@ -75,6 +75,14 @@ const shell = {
       },
       { highWaterMark: 1 },
     ),
+  /** Of bytes or a stream; names and values of headers have a line each, so that one call is enough. */
+  response(body, status, statusText, lines) {
+    const headers = new Headers();
+    const all = lines.split("\n");
+    for (let n = 0; n + 1 < all.length; n += 2) headers.append(all[n], all[n + 1]);
+    const stream = body instanceof Uint8Array ? cold.streamed(body) : body;
+    return new Response(stream, { status, statusText, headers });
+  },
   /** The client id of the window that holds the swarm, if any does. */
   async holder() {
     const { held } = await navigator.locks.query();
@@ -98,6 +106,8 @@ let isLost = false;
 let isWanted = false;
 let isInstalling = false;
 let starting;
+/** The same when it has started: what it is asked then waits for nothing. */
+let running;
 /** The wasm, on its way ahead of the start. */
 let fetching;
 /** The wasm runs, or cannot: nothing is answered without it any more. */
@@ -132,7 +142,7 @@ async function start() {
   const looked = await Promise.all(looking);
   if (looked.some(([hit]) => hit)) await new Promise((done) => setTimeout(done, HEAD_START));
   await wasm_bindgen({ module_or_path: got });
-  const ready = new wasm_bindgen.Worker(shell);
+  const ready = (running = new wasm_bindgen.Worker(shell));
   isColdOver = true;
   cold.close();
   return ready;
@@ -171,7 +181,7 @@ async function leave() {
   await unregistered;
   if (IS_GUEST) {
     // The site's worker stays; a page that wants us back has us.
-    starting = undefined;
+    starting = running = undefined;
     isLost = true;
   }
 }
@@ -297,7 +307,8 @@ function isReadable({ url, mode, credentials, destination }) {
 
 async function answer(event) {
   try {
-    const response = (await answerCold(event)) ?? (await answerWarm(event, event.request.url, false));
+    const cold = isColdOver ? undefined : await answerCold(event);
+    const response = cold ?? (await answerWarm(event, event.request.url, false));
     if (response) return response;
   } catch (error) {
     if (event.request.signal.aborted) throw error;
@@ -312,14 +323,14 @@ async function answer(event) {
 }
 
 async function answerWarm(event, url, isNamed) {
-  const ready = await workerInTime();
+  const ready = running ?? (await workerInTime());
   return await ready.answer(event, url, isNamed);
 }
 
 /** A hit while the wasm starts. */
 async function answerCold(event) {
   const { request, clientId } = event;
-  if (isColdOver || request.destination !== "image") return;
+  if (request.destination !== "image") return;
   const since = performance.now();
   const ready = worker();
   const all = Promise.all([cold.look(request), isOffFor(clientId)]);

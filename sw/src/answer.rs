@@ -1,18 +1,21 @@
 //! The way of one image: memory, store, peers, network. Each step either answers or passes on.
 
-use std::rc::Rc;
+use std::{pin::Pin, rc::Rc};
 
 use fugitive_core::{
     cache::{self, Copy, Mode, Verdict, find},
-    content::{BLOCK, group_count},
+    content::{BLOCK, ContentId, group_count},
     manifest::Variant,
     request::{Asked, asked, parse_content_range},
 };
-use fugitive_store::{Resource, Store};
-use futures_util::future::join;
+use fugitive_store::{Call, Hit, Resource, Store, StoreError};
+use futures_util::{
+    future::{MaybeDone, join, maybe_done},
+    poll,
+};
 use js_sys::Uint8Array;
 use wasm_bindgen::JsValue;
-use web_sys::Response;
+use web_sys::{Request, RequestCache, Response};
 
 use crate::{
     asking::Asking,
@@ -24,7 +27,7 @@ use crate::{
     origin::{self, Body, Fetching},
     race::{self, Won},
     relay::{from_origin, relay},
-    response::{init, unsatisfiable},
+    response::{Answer, unsatisfiable},
     state::State,
     tally::Source,
     validate,
@@ -108,8 +111,48 @@ pub fn copy_of(resource: &Resource) -> Copy<'_> {
     }
 }
 
+/// A small hit that was asked for before all else.
+pub struct Ahead {
+    expect: ContentId,
+    hit: MaybeDone<Call<Option<Hit>>>,
+}
+
+impl Ahead {
+    /// Has the store begin with what may answer a request, if anything does: it is another thread's
+    /// work, and we look at the request meanwhile.
+    pub async fn begin(state: &State, request: &Request, url: &str) -> Option<Self> {
+        let store = state.opened()?;
+        let is_plain = request.cache() == RequestCache::Default && !url.contains('#');
+        if !is_plain || state.memory.borrow().has(url) {
+            return None;
+        }
+        let accept = request.headers().get("accept").ok().flatten();
+        let expect = expected(&state.catalogue.find(url, accept.as_deref()))?;
+        let mut hit = maybe_done(store.hit_expecting(url, Some(expect)));
+        let _ = poll!(&mut hit);
+        Some(Self { expect, hit })
+    }
+
+    async fn hit(mut self) -> Option<Result<Option<Hit>, StoreError>> {
+        (&mut self.hit).await;
+        Pin::new(&mut self.hit).take_output()
+    }
+}
+
+/// The content that a hit in one go is expected to be.
+fn expected(listed: &Listed) -> Option<ContentId> {
+    match listed {
+        Listed::As(variant) if variant.len <= BLOCK => Some(variant.id),
+        _ => None,
+    }
+}
+
 /// A response, or nothing where the browser should ask the network as if we were not there.
-pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>, JsValue> {
+pub async fn answer(
+    state: Rc<State>,
+    asking: Asking,
+    ahead: Option<Ahead>,
+) -> Result<Option<Response>, JsValue> {
     if !state.catalogue.is_wanted() {
         state.leave();
         return Ok(None);
@@ -122,10 +165,17 @@ pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>
     keep_manifest(&state, &asking);
     let find = || state.catalogue.find(&asking.url, asking.header("accept"));
     let mut listed = find();
-    if let Listed::As(variant) = &listed {
-        state.link.asked(&asking.client, variant.id);
-    }
+    let page_asked = {
+        let (state, client) = (state.clone(), asking.client.clone());
+        let id = listed.id();
+        move || {
+            if let Some(id) = id {
+                state.link.asked(&client, id);
+            }
+        }
+    };
     if matches!(asking.mode, Mode::Reload | Mode::NoStore) {
+        page_asked();
         state.forget(&asking.url);
         if state.catalogue.is_elsewhere(&asking.url) {
             return Ok(None);
@@ -133,7 +183,13 @@ pub async fn answer(state: Rc<State>, asking: Asking) -> Result<Option<Response>
         return from_network(&state, &asking, &listed).await;
     }
 
-    let held = look(&state, &asking, store.as_ref(), &listed).await;
+    let held = look(&state, &asking, store.as_ref(), &listed, ahead).await;
+    // What is at hand is not kept waiting for it.
+    if held.as_ref().is_some_and(|held| held.bytes.is_some()) {
+        state.after_answer(page_asked);
+    } else {
+        page_asked();
+    }
     let weigh = |listed: &Listed| match &held {
         Some(held) => weigh(&state, &asking, &held.resource, listed),
         None => Verdict::Other,
@@ -191,6 +247,7 @@ async fn look(
     asking: &Asking,
     store: Option<&Store>,
     listed: &Listed,
+    ahead: Option<Ahead>,
 ) -> Option<Held> {
     let kept = state.memory.borrow_mut().get(&asking.url).cloned();
     if let Some((resource, bytes)) = kept {
@@ -201,11 +258,16 @@ async fn look(
             source: Source::Memory,
         });
     }
-    let expect = match listed {
-        Listed::As(variant) if variant.len <= BLOCK => Some(variant.id),
-        _ => None,
+    let (store, expect) = (store?, expected(listed));
+    let hit = match ahead.filter(|ahead| Some(ahead.expect) == expect) {
+        Some(ahead) => ahead.hit().await,
+        None => None,
     };
-    match store?.hit_expecting(&asking.url, expect).await {
+    let hit = match hit {
+        Some(hit) => hit,
+        None => store.hit_expecting(&asking.url, expect).await,
+    };
+    match hit {
         Ok(hit) => hit.map(|hit| Held {
             resource: hit.resource,
             bytes: hit.bytes,
@@ -273,9 +335,7 @@ pub async fn from_copy(
             state.memory.borrow_mut().put(&held.resource, &bytes);
             state.used(held.resource.id);
         }
-        let response = small(state, asking, &held.resource, &bytes, held.source);
-        cold::look(state, &held.resource, &bytes);
-        return response;
+        return small(state, asking, held.resource, bytes, held.source);
     }
     state.used(held.resource.id);
     let head = Head {
@@ -317,23 +377,27 @@ fn asked_of(asking: &Asking, resource: &Resource) -> Asked {
 fn small(
     state: &Rc<State>,
     asking: &Asking,
-    resource: &Resource,
-    bytes: &[u8],
+    resource: Resource,
+    bytes: Vec<u8>,
     source: Source,
 ) -> Result<Option<Response>, JsValue> {
-    let (range, is_part) = match asked_of(asking, resource) {
+    let (range, is_part) = match asked_of(asking, &resource) {
         Asked::Several => return Ok(None),
         Asked::Unsatisfiable => return unsatisfiable(asking, resource.len).map(Some),
         Asked::Whole => (0..resource.len, false),
         Asked::Part(range) => (range, true),
     };
     let part = &bytes[range.start as usize..range.end as usize];
-    let init = init(asking, resource, &range, is_part)?;
-    let body = Uint8Array::from(part);
-    let response = Response::new_with_opt_buffer_source_and_init(Some(&body), &init)?;
+    let head = Answer::new(asking, &resource, &range, is_part);
+    let response = state.response(&head, &Uint8Array::from(part))?;
     let mut served = asking.served(Some(resource.id));
     served.add(source, part.len() as u64);
-    state.served(&served);
+    let ms = origin::clock() - served.since;
+    let then = state.clone();
+    state.after_answer(move || {
+        then.served_in(&served, ms);
+        cold::look(&then, &resource, &bytes);
+    });
     Ok(Some(response))
 }
 
@@ -397,10 +461,10 @@ async fn from_parts(
             }
         }
     }
-    let init = init(asking, &head.resource, &range, is_part)?;
+    let answer = Answer::new(asking, &head.resource, &range, is_part);
     stream.write_with(Writer::parts(state, head, range, asking.busy()));
     let body = state.body(Flow::new(stream));
-    Response::new_with_opt_readable_stream_and_init(Some(&body), &init).map(Some)
+    state.response(&answer, &body).map(Some)
 }
 
 /// The whole length that a response of the origin states.

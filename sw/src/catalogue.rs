@@ -101,6 +101,16 @@ pub enum Listed {
     Unknown,
 }
 
+impl Listed {
+    /// The content that the origin has, where that is known.
+    pub fn id(&self) -> Option<ContentId> {
+        match self {
+            Self::As(variant) => Some(variant.id),
+            Self::No | Self::Unknown => None,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Saved {
     etag: Option<String>,

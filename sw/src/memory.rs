@@ -32,6 +32,11 @@ impl Memory {
         self.answers.get(url)
     }
 
+    /// Whether there is one.
+    pub fn has(&self, url: &str) -> bool {
+        self.answers.contains(url)
+    }
+
     /// Keeps an answer if it is small.
     pub fn put(&mut self, resource: &Resource, bytes: &[u8]) {
         if bytes.len() > LARGEST {

@@ -9,6 +9,9 @@ use web_sys::{Headers, Response, ResponseInit};
 
 use crate::{answer::copy_of, asking::Asking};
 
+/// What an answer says of itself, whatever the stored one said.
+const SET: [&str; 4] = ["accept-ranges", "age", "content-length", "content-range"];
+
 /// Headers without those that speak of the transfer rather than of the content.
 pub fn kept_headers(headers: &[(String, String)]) -> Vec<(String, String)> {
     let transfer = [
@@ -37,32 +40,46 @@ pub fn own_headers(headers: &[(String, String)], encoded: bool) -> Result<JsValu
 }
 
 /// Status and headers of an answer from what is held.
-pub fn init(
-    asking: &Asking,
-    resource: &Resource,
-    range: &Range<u64>,
-    is_part: bool,
-) -> Result<ResponseInit, JsValue> {
-    let headers = Headers::new()?;
-    for (name, value) in &resource.headers {
-        headers.append(name, value)?;
+pub struct Answer {
+    /// Status.
+    pub status: u16,
+    /// What the status means.
+    pub text: &'static str,
+    /// Names and values, a line each.
+    pub headers: String,
+}
+
+impl Answer {
+    /// Of a range of a resource.
+    pub fn new(asking: &Asking, resource: &Resource, range: &Range<u64>, is_part: bool) -> Self {
+        let mut headers = String::new();
+        let mut add = |name: &str, value: &str| {
+            for text in [name, "\n", value, "\n"] {
+                headers.push_str(text);
+            }
+        };
+        for (name, value) in &resource.headers {
+            if !SET.contains(&name.as_str()) {
+                add(name, value);
+            }
+        }
+        add("accept-ranges", "bytes");
+        // RFC 9111 §5.1.
+        let age = cache::age(&copy_of(resource), js_sys::Date::now());
+        add("age", &(age as u32).to_string());
+        add("content-length", &(range.end - range.start).to_string());
+        if is_part {
+            add("content-range", &content_range(range, resource.len));
+        }
+        if asking.named {
+            add("x-fugitive", "1");
+        }
+        Self {
+            status: if is_part { 206 } else { resource.status },
+            text: if is_part { "Partial Content" } else { "OK" },
+            headers,
+        }
     }
-    headers.set("accept-ranges", "bytes")?;
-    // RFC 9111 §5.1.
-    let age = cache::age(&copy_of(resource), js_sys::Date::now());
-    headers.set("age", &(age as u32).to_string())?;
-    headers.set("content-length", &(range.end - range.start).to_string())?;
-    if is_part {
-        headers.set("content-range", &content_range(range, resource.len))?;
-    }
-    if asking.named {
-        headers.set("x-fugitive", "1")?;
-    }
-    let init = ResponseInit::new();
-    init.set_status(if is_part { 206 } else { resource.status });
-    init.set_status_text(if is_part { "Partial Content" } else { "OK" });
-    init.set_headers(&headers);
-    Ok(init)
 }
 
 /// Nothing of what is asked for exists.

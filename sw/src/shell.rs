@@ -1,8 +1,8 @@
 //! What the listener script does for us: what Rust could not reach without a page of bindings.
 
-use js_sys::{Promise, Uint8Array};
+use js_sys::{Object, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
-use web_sys::ReadableStream;
+use web_sys::{ReadableStream, Response};
 
 use crate::flow::Flow;
 
@@ -22,6 +22,15 @@ extern "C" {
     /// A flow as a body.
     #[wasm_bindgen(method)]
     pub fn body(this: &Shell, flow: Flow) -> ReadableStream;
+    /// A response of bytes or a stream, with names and values of headers on a line each.
+    #[wasm_bindgen(method, catch)]
+    pub fn response(
+        this: &Shell,
+        body: &Object,
+        status: u16,
+        text: &str,
+        headers: &str,
+    ) -> Result<Response, JsValue>;
     /// The client id of the window that holds the swarm, or undefined.
     #[wasm_bindgen(method)]
     pub fn holder(this: &Shell) -> Promise;

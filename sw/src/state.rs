@@ -17,12 +17,13 @@ use fugitive_core::{
 };
 use fugitive_store::{Resource, Store, StoreError, Stored};
 use futures_util::future::{join, join3};
-use js_sys::{Promise, Uint8Array};
+use gloo::timers::future::TimeoutFuture;
+use js_sys::{Object, Promise, Uint8Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
-use web_sys::ReadableStream;
+use web_sys::{ReadableStream, Response};
 
 use crate::{
     asking::Asking,
@@ -32,6 +33,7 @@ use crate::{
     log,
     memory::Memory,
     origin,
+    response::Answer,
     shell::Shell,
     tally::{Served, Source, Tally},
 };
@@ -46,6 +48,10 @@ const STORE_AGAIN: f64 = 30_000.0;
 const MAX_PAGES: usize = 256;
 /// What was learnt and counted is written down this long after the last change, in milliseconds.
 const SAVE_AFTER: u32 = 1_000;
+/// What an answer leaves to be done waits until none has followed it for so long, in milliseconds, or
+/// for so many times as long.
+const AFTER: u32 = 20;
+const MAX_AFTER: u32 = 10;
 
 /// What one instance of the worker knows. It may end at any time; what must outlive it is in the
 /// store.
@@ -77,6 +83,9 @@ pub struct State {
     /// URLs that the origin is being asked about behind an answer.
     pub validating: RefCell<BTreeSet<String>>,
     save_pending: Cell<bool>,
+    /// What answers have left to be done.
+    afters: RefCell<Vec<Box<dyn FnOnce()>>>,
+    settling: Cell<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -107,6 +116,8 @@ impl State {
             colds: RefCell::default(),
             validating: RefCell::default(),
             save_pending: Cell::new(false),
+            afters: RefCell::default(),
+            settling: Cell::new(false),
         });
         let begun = state.clone();
         spawn_local(async move {
@@ -135,6 +146,11 @@ impl State {
             })
             .clone();
         let _ = JsFuture::from(opening).await;
+        self.store.borrow().clone()
+    }
+
+    /// The store, if it is open.
+    pub fn opened(&self) -> Option<Store> {
         self.store.borrow().clone()
     }
 
@@ -337,6 +353,12 @@ impl State {
         self.shell.body(flow)
     }
 
+    /// An answer, of bytes or of a stream.
+    pub fn response(&self, head: &Answer, body: &Object) -> Result<Response, JsValue> {
+        self.shell
+            .response(body, head.status, head.text, &head.headers)
+    }
+
     /// Whether this page has us switched off; asked once for each page.
     pub async fn is_off(&self, client: &str) -> bool {
         if client.is_empty() {
@@ -357,8 +379,40 @@ impl State {
         off
     }
 
+    /// What an answer leaves to be done, when it is on its way to the page and none has followed it.
+    pub fn after_answer(self: &Rc<Self>, act: impl FnOnce() + 'static) {
+        self.afters.borrow_mut().push(Box::new(act));
+        if self.settling.replace(true) {
+            return;
+        }
+        let state = self.clone();
+        spawn_local(async move {
+            for _ in 0..MAX_AFTER {
+                let before = state.afters.borrow().len();
+                TimeoutFuture::new(AFTER).await;
+                if state.afters.borrow().len() == before {
+                    break;
+                }
+            }
+            state.settling.set(false);
+            state.settle();
+        });
+    }
+
+    /// All that answers have left is done now.
+    pub fn settle(&self) {
+        for act in self.afters.take() {
+            act();
+        }
+    }
+
     /// An answer went out: counted, and the page is told.
     pub fn served(self: &Rc<Self>, served: &Served) {
+        self.served_in(served, origin::clock() - served.since);
+    }
+
+    /// The same of one that took so many milliseconds.
+    pub fn served_in(self: &Rc<Self>, served: &Served, took: f64) {
         #[derive(Serialize)]
         struct Message<'a> {
             fugitive: &'static str,
@@ -371,8 +425,7 @@ impl State {
         let from_peers =
             served.bytes[Source::Tier1 as usize] + served.bytes[Source::Tier2 as usize];
         if from_peers == served.total() && from_peers <= LARGE {
-            let ms = origin::clock() - served.since;
-            if let Some(regret) = self.pace.borrow().regret(from_peers, ms) {
+            if let Some(regret) = self.pace.borrow().regret(from_peers, took) {
                 self.regret(regret);
             }
         }
@@ -382,7 +435,7 @@ impl State {
             url: &served.url,
             source: served.source(),
             bytes: served.total() as f64,
-            ms: origin::clock() - served.since,
+            ms: took,
         };
         if let Ok(message) = message.serialize(&Serializer::json_compatible()) {
             self.shell.say(&served.client, &message);
@@ -405,7 +458,7 @@ impl State {
         }
         let state = self.clone();
         spawn_local(async move {
-            gloo::timers::future::TimeoutFuture::new(SAVE_AFTER).await;
+            TimeoutFuture::new(SAVE_AFTER).await;
             state.save_pending.set(false);
             let (pace, tally) = (state.pace.borrow().clone(), state.tally.borrow().clone());
             let (used, colds) = (state.used.take(), state.colds.take());

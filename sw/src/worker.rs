@@ -13,7 +13,14 @@ use wasm_bindgen::{JsCast, JsValue, prelude::*};
 use wasm_bindgen_futures::future_to_promise;
 use web_sys::{ExtendableMessageEvent, FetchEvent, MessagePort};
 
-use crate::{ahead, answer, asking::Asking, cold, log, shell::Shell, state::State};
+use crate::{
+    ahead,
+    answer::{self, Ahead},
+    asking::Asking,
+    cold, log,
+    shell::Shell,
+    state::State,
+};
 
 /// Resources of a page that was reloaded past the worker.
 const MAX_RELOADED: usize = 512;
@@ -55,17 +62,18 @@ impl Worker {
     pub fn answer(&self, event: FetchEvent, url: String, named: bool) -> Promise {
         let state = self.0.clone();
         let request = event.request();
-        let client = event.client_id().unwrap_or_default();
-        let asking = Asking::new(event, request, url, client, named);
-        let signal = asking.signal();
         future_to_promise(async move {
+            let ahead = Ahead::begin(&state, &request, &url).await;
+            let client = event.client_id().unwrap_or_default();
+            let asking = Asking::new(event, request, url, client, named);
+            let signal = asking.signal();
             // A page that gives up before the first byte ends all that was begun for it.
             let (given_up, aborted) = oneshot::channel::<()>();
             let given_up = RefCell::new(Some(given_up));
             let _listener = EventListener::once(&signal, "abort", move |_| {
                 given_up.take();
             });
-            match select(pin!(answer::answer(state, asking)), aborted).await {
+            match select(pin!(answer::answer(state, asking, ahead)), aborted).await {
                 Either::Left((response, _)) => {
                     Ok(response?.map_or(JsValue::UNDEFINED, JsValue::from))
                 }
@@ -149,6 +157,7 @@ async fn hear(state: &Rc<State>, event: &ExtendableMessageEvent) {
             }
         }
         Some("stats") => {
+            state.settle();
             state.store().await;
             state.reach_bridge().await;
             // What it answers is shown next time.

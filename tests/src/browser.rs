@@ -281,17 +281,25 @@ impl Visitor {
 
     /// All `served` events of this page so far.
     pub async fn all_served(&self) -> Result<Vec<Served>> {
+        self.settled().await?;
         self.eval("__served").await
     }
 
     /// `served` events of this page whose URL ends with this: source and bytes.
     pub async fn served(&self, ending: &str) -> Result<Vec<(String, u64)>> {
+        self.settled().await?;
         let ending = json!(ending);
         self.eval(&format!(
             "__served.filter(({{ url }}) => url.endsWith({ending}))
                      .map(({{ source, bytes }}) => [source, bytes])"
         ))
         .await
+    }
+
+    /// What the worker has not yet told of its answers it does before it tells its figures.
+    async fn settled(&self) -> Result<()> {
+        self.eval::<Value>("self.fugitive?.stats()").await?;
+        Ok(())
     }
 
     /// The same, when there are as many as this: an answer is told of a moment after its last byte.

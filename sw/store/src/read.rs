@@ -32,7 +32,12 @@ impl Connection {
         url: &str,
         expect: Option<ContentId>,
     ) -> Result<Option<Hit>, StoreError> {
-        let transaction = self.reading(&[RESOURCES, CONTENTS, BLOCKS])?;
+        // What is small is not kept waiting by whoever writes down which contents were used.
+        let stores: &[&str] = match expect {
+            Some(_) => &[RESOURCES, BLOCKS],
+            None => &[RESOURCES, CONTENTS, BLOCKS],
+        };
+        let transaction = self.reading(stores)?;
         // The second round trip is saved where it is known what the first will say.
         let (resource, expected) = join(
             resource(&transaction, url),
@@ -42,8 +47,11 @@ impl Connection {
         let Some(resource) = resource? else {
             return Ok(None);
         };
-        let key = content_key(&resource.id);
         if resource.len > BLOCK {
+            if expect.is_some() {
+                return Box::pin(self.hit(url, None)).await;
+            }
+            let key = content_key(&resource.id);
             let content = content(&transaction, key).await?;
             let groups = content.map_or_else(Vec::new, |content| content.groups);
             return Ok(Some(Hit {

@@ -75,8 +75,9 @@ async fn what_visitors_got_is_shared_and_what_changed_is_looked_at_again() -> Re
     see_the_same(&asker, &holder).await?;
     let served = asker.until_served(".jpg", IMAGES).await?;
     ensure!(
-        served.iter().all(|(source, _)| source == "tier-1"),
-        "not from the peer: {served:?}"
+        // The first one may be its only peer, and the holder that one's.
+        served.iter().all(|(source, _)| source.starts_with("tier-")),
+        "not from peers: {served:?}"
     );
     asker.quit().await?;
     holder.quit().await?;

@@ -21,6 +21,7 @@ mod manners;
 mod off;
 mod panel;
 mod peers;
+mod rare;
 mod relay;
 mod soak;
 mod tabs;

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -12,24 +12,24 @@ use anyhow::{Context, Result, ensure};
 use fugitive_tests::{
     browser::{Driver, Visitor},
     npm,
-    origin::{Fault, Origin},
+    origin::Origin,
     site::Site,
 };
 use serde_json::{Value, json};
 use thirtyfour::WindowHandle;
 
-use crate::median;
+use crate::{median, others};
 
 const WORKBOX: &str = "workbox-build@7.4.0";
 /// Loads of each kind on each side.
 const LOADS: usize = 60;
-/// Loads of each kind that is not media, on each side.
-const PAIRS: usize = 100;
 /// Stored resources.
 const STORED: [usize; 3] = [100, 1_000, 10_000];
 /// Pixels of the side of a square picture of 50 KB, and of one of a kilobyte.
 const LARGE: usize = 130;
 const SMALL: usize = 16;
+/// What a worker does behind an answer is over, and in nobody's way.
+const SETTLED: Duration = Duration::from_millis(50);
 /// A worker that was told to stop has done so.
 const STOPPED: Duration = Duration::from_millis(150);
 
@@ -52,13 +52,6 @@ self.__load = (kind, url) => new Promise((done, failed) => {
 });
 ";
 
-/// Before a worker's own script: tells every page of every fetch event.
-const COUNTER: &str = r"
-addEventListener('fetch', ({ request }) => {
-  clients.matchAll().then((all) => all.forEach((page) => page.postMessage({ seen: request.url })));
-});
-";
-
 /// Pages hear of them.
 const COUNTED: &str = r"
 self.__seen = [];
@@ -67,44 +60,45 @@ navigator.serviceWorker.addEventListener('message', ({ data }) => {
 });
 ";
 
-/// Runs it and prints its figures.
-pub async fn cache() -> Result<()> {
+/// Runs it, or one part of it, and prints its figures.
+pub async fn cache(part: Option<&str>) -> Result<()> {
+    let is_wanted = |name| part.is_none_or(|part| part == name);
     let driver = Driver::start()?;
     let visitor = Visitor::new(&driver).await?;
     let home = visitor.window().await?;
-    let hits = hits(&visitor, &home).await?;
-    let others = others(&visitor, &home).await?;
-    let stored = stored(&visitor, &home).await?;
+    let mut figures = serde_json::Map::from_iter([("bench".to_owned(), json!("cache"))]);
+    if is_wanted("hits") {
+        figures.insert("hit_ms".into(), hits(&visitor, &home).await?);
+    }
+    if is_wanted("others") {
+        figures.insert("not_media".into(), others::others(&visitor, &home).await?);
+    }
+    if is_wanted("stored") {
+        figures.insert("hit_ms_beside".into(), stored(&visitor, &home).await?);
+    }
     visitor.quit().await?;
-    let store = store()?;
-    println!(
-        "{}",
-        json!({
-            "bench": "cache",
-            "hit_ms": hits,
-            "not_media": others,
-            "hit_ms_beside": stored,
-            "store": store,
-        })
-    );
+    if is_wanted("store") {
+        figures.insert("store".into(), store()?);
+    }
+    println!("{}", Value::Object(figures));
     Ok(())
 }
 
 /// A page in a window of its own.
-struct Side {
-    name: String,
-    origin: Origin,
+pub struct Side {
+    pub name: String,
+    pub origin: Origin,
     _site: Site,
-    window: WindowHandle,
+    pub window: WindowHandle,
 }
 
 impl Side {
-    async fn open(visitor: &Visitor, name: &str, site: Site, page: &str) -> Result<Self> {
+    pub async fn open(visitor: &Visitor, name: &str, site: Site, page: &str) -> Result<Self> {
         let origin = Origin::unspared(&site).await?;
         Self::open_at(visitor, name, site, origin, page).await
     }
 
-    async fn open_at(
+    pub async fn open_at(
         visitor: &Visitor,
         name: &str,
         site: Site,
@@ -123,7 +117,7 @@ impl Side {
         })
     }
 
-    async fn load(&self, visitor: &Visitor, kind: &str, path: &str) -> Result<f64> {
+    pub async fn load(&self, visitor: &Visitor, kind: &str, path: &str) -> Result<f64> {
         visitor.to_tab(self.window.clone()).await?;
         visitor
             .eval(&format!("__load({}, {})", json!(kind), json!(path)))
@@ -150,7 +144,7 @@ fn picture(side: usize, number: usize) -> Vec<u8> {
 }
 
 /// Pages with and without the line, and pictures.
-fn site(pictures: usize) -> Result<Site> {
+pub fn site(pictures: usize) -> Result<Site> {
     let site = Site::new()?;
     site.page_with("plain.html", "", "<p>no worker</p>")?;
     for number in 0..pictures {
@@ -159,7 +153,7 @@ fn site(pictures: usize) -> Result<Site> {
     Ok(site)
 }
 
-fn path(number: usize) -> String {
+pub fn path(number: usize) -> String {
     format!("/{number}.bmp")
 }
 
@@ -202,6 +196,7 @@ async fn hits(visitor: &Visitor, home: &WindowHandle) -> Result<Value> {
                     let ask = ["fugitive.fetch", "fetch", "fetch"][side];
                     read(visitor, ask, &path).await?;
                 }
+                tokio::time::sleep(SETTLED).await;
                 taken[side].push(sides[side].load(visitor, "image", &path).await?);
             }
         }
@@ -254,7 +249,7 @@ async fn read(visitor: &Visitor, ask: &str, path: &str) -> Result<()> {
 }
 
 /// Closes pages before their origins end.
-async fn close(visitor: &Visitor, home: &WindowHandle, sides: Vec<Side>) -> Result<()> {
+pub async fn close(visitor: &Visitor, home: &WindowHandle, sides: Vec<Side>) -> Result<()> {
     for side in sides {
         visitor.to_tab(side.window.clone()).await?;
         visitor.close_tab(home.clone()).await?;
@@ -301,148 +296,6 @@ fn workbox(site: &Site) -> Result<()> {
     ensure!(made.success(), "generateSW failed");
     let line = "<script>navigator.serviceWorker.register('/workbox.js')</script>";
     site.page_with("workbox.html", line, "<p>Workbox</p>")
-}
-
-/// A worker that has the browser go past it for all that ours has it go past for, and does nothing
-/// else: what a browser takes for having a worker at all.
-const BYPASSED: &str = r"
-addEventListener('install', (event) => {
-  skipWaiting();
-  const media = ['image', 'video', 'audio'].map((requestDestination) => ({ requestDestination }));
-  event.addRoutes({ condition: { not: { or: media } }, source: 'network' });
-});
-addEventListener('activate', (event) => event.waitUntil(clients.claim()));
-addEventListener('fetch', () => {});
-";
-
-/// What is not media, on a page with the worker, on one without, and on one with a worker that does
-/// nothing.
-async fn others(visitor: &Visitor, home: &WindowHandle) -> Result<Value> {
-    let made = || -> Result<Site> {
-        let site = site(1)?;
-        let text = "/* nothing */\n".repeat(1_500);
-        fs::write(site.path("other.js"), &text)?;
-        fs::write(site.path("other.css"), &text)?;
-        fs::write(
-            site.path("other.json"),
-            format!("[{}0]", "0,".repeat(10_000)),
-        )?;
-        Ok(site)
-    };
-    let site = made()?;
-    let origin = Origin::unspared(&site).await?;
-    let client = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/client");
-    let script = fs::read(client.join("fugitive-sw.js"))?;
-    origin.fault(
-        "/fugitive-sw.js",
-        Fault::Answer {
-            status: "200 OK",
-            headers: "Content-Type: text/javascript\r\n".into(),
-            body: [COUNTER.as_bytes(), &script].concat(),
-        },
-    );
-    let with = Side::open_at(visitor, "with", site, origin, "/empty.html").await?;
-    visitor.until_controlled().await?;
-    let without = Side::open(visitor, "without", made()?, "/plain.html").await?;
-    let site = made()?;
-    fs::write(site.path("bypassed.js"), BYPASSED)?;
-    let line = "<script>navigator.serviceWorker.register('/bypassed.js')</script>";
-    site.page_with("bypassed.html", line, "<p>a worker that does nothing</p>")?;
-    let bypassed = Side::open(visitor, "bypassed", site, "/bypassed.html").await?;
-    visitor.until_controlled().await?;
-    let sides = [&without, &with, &bypassed];
-
-    let first = path(0);
-    let mut rows = serde_json::Map::new();
-    // Against no worker, and against one that does nothing.
-    let mut relative: [Vec<f64>; 2] = Default::default();
-    for (kind, path) in [
-        ("fetch", "/other.json"),
-        ("script", "/other.js"),
-        ("link", "/other.css"),
-        ("iframe", "/plain.html"),
-    ] {
-        let mut taken: [Vec<f64>; 3] = Default::default();
-        for number in 0..PAIRS {
-            for turn in 0..sides.len() {
-                let side = (number + turn) % sides.len();
-                let path = format!("{path}?{number}");
-                taken[side].push(sides[side].load(visitor, kind, &path).await?);
-            }
-        }
-        let [without, with, bypassed] = [0, 1, 2].map(|side| median(&mut taken[side].clone()));
-        let (without, with, bypassed) = (without?, with?, bypassed?);
-        let differences = [0, 2].map(|side| -> Vec<_> {
-            let pairs = taken[1].iter().zip(&taken[side]);
-            pairs
-                .map(|(with, other)| (with - other) / without)
-                .collect()
-        });
-        println!(
-            "{kind}: without {without} ms, with {with} ms, {}; with a worker that does nothing {bypassed} ms, {}",
-            percent(interval(&differences[0])),
-            percent(interval(&differences[1]))
-        );
-        rows.insert(
-            kind.to_owned(),
-            json!({
-                "without_ms": without, "with_ms": with, "bypassed_ms": bypassed,
-                "interval": interval(&differences[0]),
-                "interval_to_bypassed": interval(&differences[1]),
-            }),
-        );
-        for (all, differences) in relative.iter_mut().zip(differences) {
-            all.extend(differences);
-        }
-    }
-    visitor.to_tab(with.window.clone()).await?;
-    let seen: Vec<String> = visitor.eval("__seen").await?;
-    // The counter counts.
-    with.load(visitor, "image", &first).await?;
-    visitor
-        .until(&format!("__seen.length === {}", seen.len() + 1))
-        .await?;
-    let [to_none, to_bypassed] = relative.each_ref().map(|all| interval(all));
-    println!(
-        "all: {} fetch events, {} to no worker, {} to one that does nothing",
-        seen.len(),
-        percent(to_none),
-        percent(to_bypassed)
-    );
-    rows.insert("events".into(), json!(seen.len()));
-    rows.insert("pairs".into(), json!(relative[0].len()));
-    rows.insert("interval".into(), json!(to_none));
-    rows.insert("interval_to_bypassed".into(), json!(to_bypassed));
-    close(visitor, home, vec![with, without, bypassed]).await?;
-    Ok(Value::Object(rows))
-}
-
-fn percent([from, to]: [f64; 2]) -> String {
-    format!("{:+.1} % to {:+.1} %", from * 100.0, to * 100.0)
-}
-
-/// The 95 % interval of the median of what differs, by bootstrap with a fixed seed.
-fn interval(differences: &[f64]) -> [f64; 2] {
-    const RESAMPLES: usize = 2_000;
-    let mut noise = blake3::Hasher::new().finalize_xof();
-    let mut middles = Vec::with_capacity(RESAMPLES);
-    let mut word = [0; 4];
-    for _ in 0..RESAMPLES {
-        let mut drawn: Vec<_> = (0..differences.len())
-            .map(|_| {
-                noise.fill(&mut word);
-                differences[u32::from_le_bytes(word) as usize % differences.len()]
-            })
-            .collect();
-        drawn.sort_by(f64::total_cmp);
-        middles.push(drawn[drawn.len() / 2]);
-    }
-    middles.sort_by(f64::total_cmp);
-    let at = |part: f64| {
-        let value = middles[(part * (RESAMPLES - 1) as f64) as usize];
-        (value * 10_000.0).round() / 10_000.0
-    };
-    [at(0.025), at(0.975)]
 }
 
 /// A hit beside so many other stored resources.

@@ -7,14 +7,16 @@ mod cache;
 mod lighthouse;
 mod mainthread;
 mod navigation;
+mod others;
 mod phone;
 mod swarm;
 mod transfer;
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let part = std::env::args().nth(2);
     match std::env::args().nth(1).as_deref() {
-        Some("cache") => cache::cache().await,
+        Some("cache") => cache::cache(part.as_deref()).await,
         Some("transfer") => transfer::transfer().await,
         Some("lighthouse") => lighthouse::lighthouse().await,
         Some("mainthread") => mainthread::mainthread().await,
