@@ -18,8 +18,9 @@ const SECRET: &str = "known to the server and to coturn";
 /// A running one; ends with this value.
 pub struct Turn {
     process: Child,
+    at: SocketAddr,
     url: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Turn {
@@ -28,28 +29,25 @@ impl Turn {
     pub async fn start(distance: Distance) -> Result<Self> {
         let folder = TempDir::new()?;
         // Nothing else takes a port between here and there that was given by chance.
-        let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
-        let process = Command::new("turnserver")
-            .args(["-n", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp"])
-            .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1"])
-            .args(["--realm=site", "--use-auth-secret", "--log-file=stdout"])
-            .arg("--allow-loopback-peers")
-            .arg(format!("--listening-port={port}"))
-            .arg(format!("--static-auth-secret={SECRET}"))
-            .arg(format!("--pidfile={}", folder.path().join("pid").display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("coturn does not start")?;
-        let server = SocketAddr::from(([127, 0, 0, 1], port));
-        let near = datagrams(server, distance).await?;
+        let at = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        let process = run(at, &folder)?;
+        let near = datagrams(at, distance).await?;
         let turn = Self {
             process,
+            at,
             url: format!("turn:{near}?transport=udp"),
-            _folder: folder,
+            folder: folder,
         };
-        answers(server)?;
+        answers(at)?;
         Ok(turn)
+    }
+
+    /// Ends at once, and is there again a moment later: it knows nobody of before.
+    pub fn begin_anew(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        self.process = run(self.at, &self.folder)?;
+        answers(self.at)
     }
 
     /// As the server is told of it.
@@ -60,6 +58,21 @@ impl Turn {
             ..config::Turn::default()
         }
     }
+}
+
+fn run(at: SocketAddr, folder: &TempDir) -> Result<Child> {
+    Command::new("turnserver")
+        .args(["-n", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp"])
+        .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1"])
+        .args(["--realm=site", "--use-auth-secret", "--log-file=stdout"])
+        .arg("--allow-loopback-peers")
+        .arg(format!("--listening-port={}", at.port()))
+        .arg(format!("--static-auth-secret={SECRET}"))
+        .arg(format!("--pidfile={}", folder.path().join("pid").display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("coturn does not start")
 }
 
 impl Drop for Turn {
