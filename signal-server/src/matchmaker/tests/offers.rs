@@ -328,3 +328,23 @@ fn nobody_is_told_of_a_visitor_who_has_no_company() {
     room.hang_up(third.conn);
     assert_eq!(room.join("o", "/other", 4, None).offered, [""; 0]);
 }
+
+#[test]
+fn who_asks_for_more_is_offered_first_who_came_to_the_page_before() {
+    let mut room = Room::new();
+    let before: Vec<_> = (0..12).map(|_| room.join("o", "/", 0, None)).collect();
+    room.now += 1;
+    let asks = room.join("o", "/", 0, None);
+    room.now += 1;
+    let _after: Vec<_> = (0..12).map(|_| room.join("o", "/", 0, None)).collect();
+    let answer = room.say(asks.conn, ToServer::More { want: 4 });
+    let [ToClient::Offered { peers }] = answer.as_slice() else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(peers.len(), 4);
+    let came_before = |peer: &&String| before.iter().any(|joined| joined.id == **peer);
+    assert_eq!(peers.iter().filter(came_before).count(), 4);
+    // Where nobody came before, the others are as good as any.
+    let first = room.say(before[0].conn, ToServer::More { want: 4 });
+    assert!(matches!(first.as_slice(), [ToClient::Offered { peers }] if peers.len() == 4));
+}

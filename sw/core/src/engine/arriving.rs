@@ -170,10 +170,13 @@ impl Engine {
             });
         }
         if want.at == want.bytes.end {
-            let (id, len, end, reader) = (want.id, want.len, want.bytes.end, want.reader);
+            let (id, len, end, plays) = (want.id, want.len, want.bytes.end, want.reader.is_some());
+            self.look_if_level(number);
             self.cancel(number);
             self.out.push_back(Output::End { want: number });
-            self.go_onward(id, len, end, reader);
+            if plays {
+                self.go_onward(id, len, end);
+            }
         }
     }
 }

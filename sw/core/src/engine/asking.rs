@@ -129,7 +129,7 @@ impl Engine {
         let before = before.and_then(|(.., reader)| reader);
         if let (Some(reader), Some(before)) = (&mut want.reader, before) {
             *reader = if reads_on {
-                before
+                before.has_read(self.now, want.at)
             } else {
                 before.turns_to(self.now, want.at)
             };

@@ -28,7 +28,7 @@ const LATER: f64 = 300.0;
 const READS_ON: f64 = 1_500.0;
 /// Where it is known how it is played: this part of the time that it is played for, and no less than
 /// above. More would be as much as who asks for it can notice.
-const SHARE: f64 = 0.05;
+const SHARE: f64 = 0.04;
 /// What the network fetches at first, in bytes: what a peer is asked for at a time. It is twice as
 /// much whenever peers brought less than the network did since.
 const HEAD: u64 = BLOCK;

@@ -8,7 +8,6 @@
 use super::{
     Engine,
     beyond::OWN,
-    reader::Reader,
     relieving::LOOK_EVERY,
     runs,
     want::{For, Want},
@@ -24,10 +23,9 @@ const ONWARD: u64 = AHEAD / 2;
 const KEPT_FOR: u64 = 30_000;
 
 impl Engine {
-    /// All of a want is there that ends here: goes on behind it, where it is known to be played.
-    pub(super) fn go_onward(&mut self, id: ContentId, len: u64, end: u64, reader: Option<Reader>) {
-        let knows = reader.is_some_and(|reader| reader.spares().is_some());
-        if !knows || end >= len {
+    /// All of something that is played is there up to here: goes on behind it.
+    pub(super) fn go_onward(&mut self, id: ContentId, len: u64, end: u64) {
+        if end >= len {
             return;
         }
         let until = self.now + KEPT_FOR;

@@ -359,3 +359,24 @@ fn who_could_not_be_reached_is_not_dialled_again_because_others_introduce_him() 
     meet(&mut swarm, "2");
     assert_eq!(dials(&swarm, 2), before + 1);
 }
+
+#[test]
+fn who_has_no_place_left_gives_up_a_peer_of_no_use_and_no_other() {
+    let small = |_| Config {
+        target_peers: 2,
+        max_peers: 4,
+        ..Config::default()
+    };
+    let mut swarm = Swarm::with(5, small);
+    for who in 1..5 {
+        swarm.connect(0, who);
+    }
+    for holder in [1, 3, 4] {
+        let id = swarm.give(holder, &noise(500_000, holder as u8));
+        swarm.want(0, holder as u32, id, 500_000, 0..500_000);
+    }
+    swarm.run(60_000);
+    let dropped = &swarm.visitors[0].dropped;
+    assert_eq!(*dropped, [(name(2), DropReason::Mixed)]);
+    assert_eq!(swarm.visitors[0].open, 3);
+}

@@ -5,6 +5,7 @@ mod beyond;
 mod connections;
 mod directory;
 mod finding;
+mod playing;
 mod property;
 mod serving;
 mod shortage;

@@ -165,6 +165,7 @@ proptest! {
         liars in prop::collection::vec(prop::bool::weighted(0.2), 3),
         ups in prop::collection::vec(prop_oneof![Just(0u64), 20u64..2_000], 5),
         same_page: bool,
+        plays: bool,
         events in prop::collection::vec((1u64..300, chance()), 0..30),
         len in 1usize..3_000_000,
     ) {
@@ -188,18 +189,30 @@ proptest! {
         swarm.want(4, 1, id, len, 0..len);
         swarm.want(4, 2, id, len, half..len);
         swarm.visitors[4].got.insert(3, (0, Vec::new(), None));
-        swarm.input(4, Input::Want { want: 3, id, len, bytes: 0..len, credit: half, patience: 0, plays: false });
+        swarm.input(4, Input::Want { want: 3, id, len, bytes: 0..len, credit: half, patience: 0, plays });
+        // What follows this one is fetched before it is wanted, and may be wanted or not.
+        swarm.visitors[4].got.insert(4, (0, Vec::new(), None));
+        swarm.input(4, Input::Want { want: 4, id, len, bytes: 0..half, credit: half, patience: 0, plays });
         for (wait, event) in events {
             swarm.run(wait);
             swarm.chance(event);
         }
-        swarm.input(4, Input::Credit { want: 3, to: len });
+        let to = len + if plays { crate::port::AHEAD } else { 0 };
+        swarm.input(4, Input::Credit { want: 3, to });
+        let goes_on = plays && half > 0;
+        if goes_on {
+            swarm.visitors[4].got.insert(5, (half, Vec::new(), None));
+            swarm.input(4, Input::Want { want: 5, id, len, bytes: half..len, credit: len, patience: 0, plays });
+        }
         swarm.run(400_000);
-        for (want, start) in [(1, 0), (2, half), (3, 0)] {
+        for (want, start, to) in [(1, 0, len), (2, half, len), (3, 0, len), (4, 0, half), (5, half, len)] {
+            if want == 5 && !goes_on || want == 4 && half == 0 {
+                continue;
+            }
             let (got, end) = swarm.got(4, want);
             prop_assert!(end.is_some() || want == 2, "{want} does not end");
             prop_assert!(bytes[start as usize..].starts_with(got), "{want} got something else");
-            prop_assert_eq!(end == Some(Ok(())), got.len() as u64 == len - start);
+            prop_assert_eq!(end == Some(Ok(())), got.len() as u64 == to - start);
         }
         // What a page lacks is asked for again now and then; each of these questions ends as well.
         let asks = |visitor: &Visitor| !visitor.engine.inquiries.is_empty();
