@@ -36,7 +36,7 @@ impl Turn {
             process,
             at,
             url: format!("turn:{near}?transport=udp"),
-            folder: folder,
+            folder,
         };
         answers(at)?;
         Ok(turn)
