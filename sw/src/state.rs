@@ -424,10 +424,11 @@ impl State {
         self.tally.borrow_mut().count(served);
         let from_peers =
             served.bytes[Source::Tier1 as usize] + served.bytes[Source::Tier2 as usize];
-        if from_peers == served.total() && from_peers <= LARGE {
-            if let Some(regret) = self.pace.borrow().regret(from_peers, took) {
-                self.regret(regret);
-            }
+        if from_peers == served.total()
+            && from_peers <= LARGE
+            && let Some(regret) = self.pace.borrow().regret(from_peers, took)
+        {
+            self.regret(regret);
         }
         self.save_soon();
         let message = Message {
