@@ -1,26 +1,24 @@
 //! The way of one image: memory, store, peers, network. Each step either answers or passes on.
 
-use std::{pin::Pin, rc::Rc};
+use std::rc::Rc;
 
 use fugitive_core::{
     cache::{self, Copy, Mode, Verdict, find},
-    content::{BLOCK, ContentId, group_count},
+    content::group_count,
     manifest::Variant,
     request::{Asked, asked, parse_content_range},
 };
-use fugitive_store::{Call, Hit, Resource, Store, StoreError};
-use futures_util::{
-    future::{MaybeDone, join, maybe_done},
-    poll,
-};
+use fugitive_store::{Resource, Store};
+use futures_util::future::join;
 use js_sys::Uint8Array;
 use wasm_bindgen::JsValue;
-use web_sys::{Request, RequestCache, Response};
+use web_sys::Response;
 
 use crate::{
     asking::Asking,
     catalogue::Listed,
     cold,
+    early::{Early, expected},
     flow::{Flow, Stream},
     link::Peers,
     log,
@@ -111,47 +109,11 @@ pub fn copy_of(resource: &Resource) -> Copy<'_> {
     }
 }
 
-/// A small hit that was asked for before all else.
-pub struct Ahead {
-    expect: ContentId,
-    hit: MaybeDone<Call<Option<Hit>>>,
-}
-
-impl Ahead {
-    /// Has the store begin with what may answer a request, if anything does: it is another thread's
-    /// work, and we look at the request meanwhile.
-    pub async fn begin(state: &State, request: &Request, url: &str) -> Option<Self> {
-        let store = state.opened()?;
-        let is_plain = request.cache() == RequestCache::Default && !url.contains('#');
-        if !is_plain || state.memory.borrow().has(url) {
-            return None;
-        }
-        let accept = request.headers().get("accept").ok().flatten();
-        let expect = expected(&state.catalogue.find(url, accept.as_deref()))?;
-        let mut hit = maybe_done(store.hit_expecting(url, Some(expect)));
-        let _ = poll!(&mut hit);
-        Some(Self { expect, hit })
-    }
-
-    async fn hit(mut self) -> Option<Result<Option<Hit>, StoreError>> {
-        (&mut self.hit).await;
-        Pin::new(&mut self.hit).take_output()
-    }
-}
-
-/// The content that a hit in one go is expected to be.
-fn expected(listed: &Listed) -> Option<ContentId> {
-    match listed {
-        Listed::As(variant) if variant.len <= BLOCK => Some(variant.id),
-        _ => None,
-    }
-}
-
 /// A response, or nothing where the browser should ask the network as if we were not there.
 pub async fn answer(
     state: Rc<State>,
     asking: Asking,
-    ahead: Option<Ahead>,
+    early: Option<Early>,
 ) -> Result<Option<Response>, JsValue> {
     if !state.catalogue.is_wanted() {
         state.leave();
@@ -183,7 +145,7 @@ pub async fn answer(
         return from_network(&state, &asking, &listed).await;
     }
 
-    let held = look(&state, &asking, store.as_ref(), &listed, ahead).await;
+    let held = look(&state, &asking, store.as_ref(), &listed, early).await;
     // What is at hand is not kept waiting for it.
     if held.as_ref().is_some_and(|held| held.bytes.is_some()) {
         state.after_answer(page_asked);
@@ -247,7 +209,7 @@ async fn look(
     asking: &Asking,
     store: Option<&Store>,
     listed: &Listed,
-    ahead: Option<Ahead>,
+    early: Option<Early>,
 ) -> Option<Held> {
     let kept = state.memory.borrow_mut().get(&asking.url).cloned();
     if let Some((resource, bytes)) = kept {
@@ -259,8 +221,8 @@ async fn look(
         });
     }
     let (store, expect) = (store?, expected(listed));
-    let hit = match ahead.filter(|ahead| Some(ahead.expect) == expect) {
-        Some(ahead) => ahead.hit().await,
+    let hit = match early.filter(|early| Some(early.expect) == expect) {
+        Some(early) => early.hit().await,
         None => None,
     };
     let hit = match hit {

@@ -16,6 +16,7 @@ mod catalogue;
 mod claims;
 mod cold;
 mod context;
+mod early;
 mod flow;
 mod link;
 mod log;

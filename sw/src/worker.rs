@@ -13,14 +13,7 @@ use wasm_bindgen::{JsCast, JsValue, prelude::*};
 use wasm_bindgen_futures::future_to_promise;
 use web_sys::{ExtendableMessageEvent, FetchEvent, MessagePort};
 
-use crate::{
-    ahead,
-    answer::{self, Ahead},
-    asking::Asking,
-    cold, log,
-    shell::Shell,
-    state::State,
-};
+use crate::{ahead, answer, asking::Asking, cold, early::Early, log, shell::Shell, state::State};
 
 /// Resources of a page that was reloaded past the worker.
 const MAX_RELOADED: usize = 512;
@@ -63,7 +56,7 @@ impl Worker {
         let state = self.0.clone();
         let request = event.request();
         future_to_promise(async move {
-            let ahead = Ahead::begin(&state, &request, &url).await;
+            let early = Early::begin(&state, &request, &url).await;
             let client = event.client_id().unwrap_or_default();
             let asking = Asking::new(event, request, url, client, named);
             let signal = asking.signal();
@@ -73,7 +66,7 @@ impl Worker {
             let _listener = EventListener::once(&signal, "abort", move |_| {
                 given_up.take();
             });
-            match select(pin!(answer::answer(state, asking, ahead)), aborted).await {
+            match select(pin!(answer::answer(state, asking, early)), aborted).await {
                 Either::Left((response, _)) => {
                     Ok(response?.map_or(JsValue::UNDEFINED, JsValue::from))
                 }
