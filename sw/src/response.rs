@@ -54,6 +54,10 @@ impl Answer {
     pub fn new(asking: &Asking, resource: &Resource, range: &Range<u64>, is_part: bool) -> Self {
         let mut headers = String::new();
         let mut add = |name: &str, value: &str| {
+            // A manifest may say what no header is.
+            if [name, value].iter().any(|text| text.contains('\n')) {
+                return;
+            }
             for text in [name, "\n", value, "\n"] {
                 headers.push_str(text);
             }
