@@ -106,6 +106,8 @@ fn shell(command: &str, folder: &Path) -> Command {
         .args(["-c", &["exec ", &command].concat()])
         .env("PATH", [&programs.to_string_lossy(), ":", &path].concat())
         .env("FUGITIVE_LISTEN", "127.0.0.1:0")
+        // A word to the tests, and no setting.
+        .env_remove("FUGITIVE_BROWSER")
         .current_dir(folder);
     shell
 }
