@@ -4,6 +4,7 @@
 mod beside;
 mod browsers;
 mod cache;
+mod cancel;
 mod changes;
 mod cold;
 mod consent;
@@ -21,6 +22,7 @@ mod manners;
 mod off;
 mod panel;
 mod peers;
+mod ranges;
 mod rare;
 mod relay;
 mod soak;
