@@ -8,7 +8,7 @@ use fugitive_core::{
     manifest::Variant,
     request::{Asked, asked, parse_content_range},
 };
-use fugitive_store::{Resource, Store};
+use fugitive_store::{Hit, Resource, Store};
 use futures_util::future::join;
 use js_sys::Uint8Array;
 use wasm_bindgen::JsValue;
@@ -18,10 +18,11 @@ use crate::{
     asking::Asking,
     catalogue::Listed,
     cold,
-    early::{Early, expected},
+    early::{Early, expected, stored},
     flow::{Flow, Stream},
     link::Peers,
     log,
+    memory::Recent,
     origin::{self, Body, Fetching},
     race::{self, Won},
     relay::{from_origin, relay},
@@ -89,12 +90,37 @@ pub struct Held {
     /// The response.
     pub resource: Resource,
     /// All of its bytes, if they are at hand.
-    bytes: Option<Vec<u8>>,
+    bytes: Option<Uint8Array>,
     groups: Vec<(u32, u32)>,
     source: Source,
+    /// Its headers are what the manifest says: those that it came with were not looked at.
+    is_stated: bool,
+}
+
+impl From<Hit> for Held {
+    fn from(hit: Hit) -> Self {
+        Self {
+            resource: hit.resource,
+            bytes: hit.bytes,
+            groups: hit.groups,
+            source: Source::Store,
+            is_stated: false,
+        }
+    }
 }
 
 impl Held {
+    /// The store has these bytes, of which the manifest says the rest.
+    pub fn stated(resource: Resource, bytes: Uint8Array) -> Self {
+        Self {
+            groups: vec![(0, group_count(resource.len))],
+            resource,
+            bytes: Some(bytes),
+            source: Source::Store,
+            is_stated: true,
+        }
+    }
+
     fn is_complete(&self) -> bool {
         self.bytes.is_some() || self.groups == [(0, group_count(self.resource.len))]
     }
@@ -212,34 +238,20 @@ async fn look(
     early: Option<Early>,
 ) -> Option<Held> {
     let kept = state.memory.borrow_mut().get(&asking.url).cloned();
-    if let Some((resource, bytes)) = kept {
+    // Who asks by name may read the headers.
+    if let Some(kept) = kept.filter(|kept| !(kept.is_stated && asking.named)) {
         return Some(Held {
-            resource,
-            bytes: Some(bytes),
+            resource: kept.resource,
+            bytes: Some(kept.bytes),
             groups: Vec::new(),
             source: Source::Memory,
+            is_stated: false,
         });
     }
-    let (store, expect) = (store?, expected(listed));
-    let hit = match early.filter(|early| Some(early.expect) == expect) {
-        Some(early) => early.hit().await,
-        None => None,
-    };
-    let hit = match hit {
-        Some(hit) => hit,
-        None => store.hit_expecting(&asking.url, expect).await,
-    };
-    match hit {
-        Ok(hit) => hit.map(|hit| Held {
-            resource: hit.resource,
-            bytes: hit.bytes,
-            groups: hit.groups,
-            source: Source::Store,
-        }),
-        Err(error) => {
-            state.store_failed(&error);
-            None
-        }
+    let (store, expect) = (store?, expected(listed).map(|variant| variant.id));
+    match early.filter(|early| Some(early.expects()) == expect) {
+        Some(early) => early.held(state, store, &asking.url).await,
+        None => stored(state, store.hit_expecting(&asking.url, expect).await),
     }
 }
 
@@ -292,12 +304,16 @@ pub async fn from_copy(
         held.resource.listed = true;
         state.share(held.resource.clone(), held.groups.clone());
     }
-    if let Some(bytes) = held.bytes {
+    if let Some(bytes) = held.bytes.take() {
         if held.source == Source::Store {
-            state.memory.borrow_mut().put(&held.resource, &bytes);
+            state.memory.borrow_mut().put(Recent {
+                resource: held.resource.clone(),
+                bytes: bytes.clone(),
+                is_stated: held.is_stated,
+            });
             state.used(held.resource.id);
         }
-        return small(state, asking, held.resource, bytes, held.source);
+        return small(state, asking, held, bytes);
     }
     state.used(held.resource.id);
     let head = Head {
@@ -339,26 +355,30 @@ fn asked_of(asking: &Asking, resource: &Resource) -> Asked {
 fn small(
     state: &Rc<State>,
     asking: &Asking,
-    resource: Resource,
-    bytes: Vec<u8>,
-    source: Source,
+    held: Held,
+    bytes: Uint8Array,
 ) -> Result<Option<Response>, JsValue> {
+    let resource = held.resource;
     let (range, is_part) = match asked_of(asking, &resource) {
         Asked::Several => return Ok(None),
         Asked::Unsatisfiable => return unsatisfiable(asking, resource.len).map(Some),
         Asked::Whole => (0..resource.len, false),
         Asked::Part(range) => (range, true),
     };
-    let part = &bytes[range.start as usize..range.end as usize];
+    let part = bytes.subarray(range.start as u32, range.end as u32);
     let head = Answer::new(asking, &resource, &range, is_part);
-    let response = state.response(&head, &Uint8Array::from(part))?;
+    let response = state.response(&head, &part)?;
     let mut served = asking.served(Some(resource.id));
-    served.add(source, part.len() as u64);
+    served.add(held.source, u64::from(part.length()));
     let ms = origin::clock() - served.since;
     let then = state.clone();
     state.after_answer(move || {
         then.served_in(&served, ms);
-        cold::look(&then, &resource, &bytes);
+        if held.is_stated {
+            cold::look_up(then, resource, bytes);
+        } else {
+            cold::look(&then, &resource, &bytes);
+        }
     });
     Ok(Some(response))
 }

@@ -212,6 +212,11 @@ impl Catalogue {
         fresh.max(BELIEVED_FOR)
     }
 
+    /// When the origin last said that this is its manifest, in milliseconds since 1970.
+    pub fn checked_at(&self) -> f64 {
+        self.checked_at.get()
+    }
+
     /// Whether the manifest, as it was last checked, proves that this is what the origin has: as if
     /// the origin had answered so then. For a request that came at `came`, and wants to have it so.
     pub fn proves(&self, variant: &Variant, mode: Mode, came: f64) -> bool {

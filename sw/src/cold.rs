@@ -5,7 +5,10 @@
 
 use std::rc::Rc;
 
-use fugitive_core::{cache, content::BLOCK};
+use fugitive_core::{
+    cache,
+    content::{BLOCK, group_count},
+};
 use fugitive_store::{Cold, Resource};
 use js_sys::Uint8Array;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -43,12 +46,12 @@ fn terms(state: &State, resource: &Resource) -> Option<Cold> {
 }
 
 /// The word for a copy of these bytes.
-pub async fn word(state: &State, resource: &Resource, bytes: &[u8]) -> Option<Box<Cold>> {
+pub async fn word(state: &State, resource: &Resource, bytes: &Uint8Array) -> Option<Box<Cold>> {
     let terms = terms(state, resource)?;
     let sum = match &resource.cold {
         Some(cold) => cold.sum.clone(),
         None => {
-            let sum = JsFuture::from(state.digest(&Uint8Array::from(bytes))).await;
+            let sum = JsFuture::from(state.digest(bytes)).await;
             sum.ok()?.as_string()?
         }
     };
@@ -57,18 +60,39 @@ pub async fn word(state: &State, resource: &Resource, bytes: &[u8]) -> Option<Bo
 
 /// A copy was a hit: where it has no word, or one from before another manifest, it is given one with
 /// the next save.
-pub fn look(state: &Rc<State>, resource: &Resource, bytes: &[u8]) {
+pub fn look(state: &Rc<State>, resource: &Resource, bytes: &Uint8Array) {
     let is_said = resource.cold.as_ref().is_some_and(|cold| {
         cold.accept == *state.accept.borrow() && cold.manifest == state.catalogue.id()
     });
     if is_said || resource.cold.is_none() && terms(state, resource).is_none() {
         return;
     }
-    let (state, mut resource, bytes) = (state.clone(), resource.clone(), bytes.to_vec());
+    let (state, mut resource, bytes) = (state.clone(), resource.clone(), bytes.clone());
     spawn_local(async move {
         resource.cold = word(&state, &resource, &bytes).await;
         state.memory.borrow_mut().renew(&resource);
         state.cold_changed(resource);
+    });
+}
+
+/// The same of a copy of which only the bytes were read: what else is stored of it is read now.
+pub fn look_up(state: Rc<State>, stated: Resource, bytes: Uint8Array) {
+    spawn_local(async move {
+        let Some(store) = state.opened() else {
+            return;
+        };
+        match store.resource(&stated.url).await {
+            Ok(Some(mut copy)) if copy.id == stated.id => {
+                if !copy.listed {
+                    copy.listed = true;
+                    state.share(copy.clone(), vec![(0, group_count(copy.len))]);
+                }
+                state.memory.borrow_mut().renew(&copy);
+                look(&state, &copy, &bytes);
+            }
+            Ok(_) => {}
+            Err(error) => state.store_failed(&error),
+        }
     });
 }
 

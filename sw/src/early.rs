@@ -3,21 +3,37 @@
 
 use std::pin::Pin;
 
-use fugitive_core::content::{BLOCK, ContentId};
-use fugitive_store::{Call, Hit, StoreError};
+use fugitive_core::{
+    cache::Mode,
+    content::{BLOCK, ContentId},
+    manifest::Variant,
+};
+use fugitive_store::{Call, Hit, Store, StoreError};
 use futures_util::{
     future::{MaybeDone, maybe_done},
     poll,
 };
-use web_sys::{Request, RequestCache};
+use js_sys::{Date, Uint8Array};
+use web_sys::{Request, RequestCache, RequestDestination};
 
-use crate::{catalogue::Listed, state::State};
+use crate::{
+    answer::{Head, Held},
+    catalogue::Listed,
+    state::State,
+};
 
 /// A small hit that was asked for before all else.
 pub struct Early {
-    /// What it is expected to be.
-    pub expect: ContentId,
-    hit: MaybeDone<Call<Option<Hit>>>,
+    variant: Variant,
+    asked: Asked,
+}
+
+/// What the store was asked for.
+enum Asked {
+    /// The bytes alone: the manifest says all else that an image's page could see.
+    Bytes(MaybeDone<Call<Option<Uint8Array>>>),
+    /// With the response that they came with.
+    Hit(MaybeDone<Call<Option<Hit>>>),
 }
 
 impl Early {
@@ -29,23 +45,63 @@ impl Early {
             return None;
         }
         let accept = request.headers().get("accept").ok().flatten();
-        let expect = expected(&state.catalogue.find(url, accept.as_deref()))?;
-        let mut hit = maybe_done(store.hit_expecting(url, Some(expect)));
-        let _ = poll!(&mut hit);
-        Some(Self { expect, hit })
+        let variant = expected(&state.catalogue.find(url, accept.as_deref()))?.clone();
+        let is_proven = state.catalogue.proves(&variant, Mode::Default, Date::now());
+        let asked = if is_proven && request.destination() == RequestDestination::Image {
+            let mut bytes = maybe_done(store.small(&variant.id, variant.len));
+            let _ = poll!(&mut bytes);
+            Asked::Bytes(bytes)
+        } else {
+            let mut hit = maybe_done(store.hit_expecting(url, Some(variant.id)));
+            let _ = poll!(&mut hit);
+            Asked::Hit(hit)
+        };
+        Some(Self { variant, asked })
     }
 
-    /// What the store has.
-    pub async fn hit(mut self) -> Option<Result<Option<Hit>, StoreError>> {
-        (&mut self.hit).await;
-        Pin::new(&mut self.hit).take_output()
+    /// What it is expected to be.
+    pub fn expects(&self) -> ContentId {
+        self.variant.id
+    }
+
+    /// What the store has for this URL.
+    pub async fn held(self, state: &State, store: &Store, url: &str) -> Option<Held> {
+        match self.asked {
+            Asked::Hit(mut hit) => {
+                (&mut hit).await;
+                stored(state, Pin::new(&mut hit).take_output()?)
+            }
+            Asked::Bytes(mut bytes) => {
+                (&mut bytes).await;
+                match Pin::new(&mut bytes).take_output()? {
+                    Ok(Some(bytes)) => {
+                        let mut resource = Head::listed(url, &self.variant).resource;
+                        resource.stored_at = state.catalogue.checked_at();
+                        Some(Held::stated(resource, bytes))
+                    }
+                    // Of it there may be some.
+                    _ => stored(state, store.hit_expecting(url, Some(self.variant.id)).await),
+                }
+            }
+        }
+    }
+}
+
+/// What the store said that it has.
+pub fn stored(state: &State, hit: Result<Option<Hit>, StoreError>) -> Option<Held> {
+    match hit {
+        Ok(hit) => hit.map(Held::from),
+        Err(error) => {
+            state.store_failed(&error);
+            None
+        }
     }
 }
 
 /// The content that a hit in one go is expected to be.
-pub fn expected(listed: &Listed) -> Option<ContentId> {
+pub fn expected(listed: &Listed) -> Option<&Variant> {
     match listed {
-        Listed::As(variant) if variant.len <= BLOCK => Some(variant.id),
+        Listed::As(variant) if variant.len <= BLOCK => Some(variant),
         _ => None,
     }
 }

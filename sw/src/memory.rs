@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use fugitive_store::Resource;
+use js_sys::Uint8Array;
 use lru::LruCache;
 
 /// Bytes of all answers together.
@@ -11,9 +12,20 @@ const ROOM: usize = 8 << 20;
 const LARGEST: usize = 512 << 10;
 const ENTRIES: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 
+/// An answer.
+#[derive(Clone)]
+pub struct Recent {
+    /// The response.
+    pub resource: Resource,
+    /// All of its bytes.
+    pub bytes: Uint8Array,
+    /// Its headers are what the manifest says: those that it came with were not looked at.
+    pub is_stated: bool,
+}
+
 /// Small answers by URL.
 pub struct Memory {
-    answers: LruCache<String, (Resource, Vec<u8>)>,
+    answers: LruCache<String, Recent>,
     bytes: usize,
 }
 
@@ -28,7 +40,7 @@ impl Default for Memory {
 
 impl Memory {
     /// The last answer for this URL.
-    pub fn get(&mut self, url: &str) -> Option<&(Resource, Vec<u8>)> {
+    pub fn get(&mut self, url: &str) -> Option<&Recent> {
         self.answers.get(url)
     }
 
@@ -38,34 +50,42 @@ impl Memory {
     }
 
     /// Keeps an answer if it is small.
-    pub fn put(&mut self, resource: &Resource, bytes: &[u8]) {
-        if bytes.len() > LARGEST {
+    pub fn put(&mut self, recent: Recent) {
+        if recent.len() > LARGEST {
             return;
         }
-        self.bytes += bytes.len();
-        let entry = (resource.clone(), bytes.to_vec());
-        if let Some((_, (_, old))) = self.answers.push(resource.url.clone(), entry) {
+        self.bytes += recent.len();
+        if let Some((_, old)) = self.answers.push(recent.resource.url.clone(), recent) {
             self.bytes -= old.len();
         }
         while self.bytes > ROOM {
             match self.answers.pop_lru() {
-                Some((_, (_, old))) => self.bytes -= old.len(),
+                Some((_, old)) => self.bytes -= old.len(),
                 None => self.bytes = 0,
             }
         }
     }
 
-    /// The answer for a URL has other headers now.
+    /// The answer for a URL has these headers, if it is still this content.
     pub fn renew(&mut self, resource: &Resource) {
-        if let Some((kept, _)) = self.answers.peek_mut(&resource.url) {
-            kept.clone_from(resource);
+        if let Some(recent) = self.answers.peek_mut(&resource.url)
+            && recent.resource.id == resource.id
+        {
+            recent.resource.clone_from(resource);
+            recent.is_stated = false;
         }
     }
 
     /// Forgets an answer that is stale.
     pub fn forget(&mut self, url: &str) {
-        if let Some((_, old)) = self.answers.pop(url) {
+        if let Some(old) = self.answers.pop(url) {
             self.bytes -= old.len();
         }
+    }
+}
+
+impl Recent {
+    fn len(&self) -> usize {
+        self.bytes.length() as usize
     }
 }

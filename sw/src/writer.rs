@@ -30,7 +30,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Headers, RequestInit};
 
-use crate::{answer::Head, cold, log, origin, state::State};
+use crate::{answer::Head, cold, log, memory::Recent, origin, state::State};
 
 /// A whole resource up to this length is collected and hashed at once, in bytes.
 const COLLECT: u64 = 1 << 20;
@@ -329,8 +329,13 @@ pub async fn put_whole(state: &Rc<State>, mut resource: Resource, bytes: &[u8]) 
     let Some(store) = state.store().await else {
         return;
     };
-    resource.cold = cold::word(state, &resource, bytes).await;
-    state.memory.borrow_mut().put(&resource, bytes);
+    let own = Uint8Array::from(bytes);
+    resource.cold = cold::word(state, &resource, &own).await;
+    state.memory.borrow_mut().put(Recent {
+        resource: resource.clone(),
+        bytes: own,
+        is_stated: false,
+    });
     let (id, len, listed) = (resource.id, resource.len, resource.listed);
     match store.put_whole(resource, keep(bytes)).await {
         Ok(stored) if listed => state.stored(id, len, stored),

@@ -6,6 +6,8 @@
 //! group's length with [`HELD`] and, if it must be inflated, [`DEFLATED`]. The sum is there because
 //! a record can rot on disk, and rot must not reach a page or cost us a ban by a peer.
 
+use std::ops::Range;
+
 use fugitive_core::{
     content::{BLOCK, ContentId, GROUP, GROUPS_PER_BLOCK},
     deflate::Kept,
@@ -75,6 +77,13 @@ impl Block {
             let word = self.word(n);
             (word & HELD != 0).then_some((bytes, word & DEFLATED != 0))
         })
+    }
+
+    /// Where in the record a content of this length lies as it is; nothing if it does not.
+    pub(crate) fn plain(&self, len: u64) -> Option<Range<u32>> {
+        let is_plain = (0..GROUPS).all(|n| self.word(n) & DEFLATED == 0);
+        let is_all = self.0.len() as u64 == HEADER as u64 + len;
+        (is_plain && is_all).then_some(HEADER as u32..self.0.len() as u32)
     }
 
     fn word(&self, n: usize) -> u32 {

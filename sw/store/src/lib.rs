@@ -31,6 +31,7 @@ mod connection;
 mod error;
 
 use fugitive_core::content::ContentId;
+use js_sys::Uint8Array;
 use serde::{Deserialize, Serialize};
 
 pub use error::StoreError;
@@ -120,12 +121,12 @@ impl Content {
 }
 
 /// What the store has for a URL.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Hit {
     /// The response.
     pub resource: Resource,
     /// All bytes, if they are held and are no more than one block.
-    pub bytes: Option<Vec<u8>>,
+    pub bytes: Option<Uint8Array>,
     /// The runs of groups that are held.
     pub groups: Vec<(u32, u32)>,
 }

@@ -22,6 +22,9 @@ use crate::{
     runs,
 };
 
+/// All bytes, if they are held, and the runs of groups that are.
+type Small = (Option<Uint8Array>, Vec<(u32, u32)>);
+
 impl Connection {
     pub(crate) async fn resource(&self, url: &str) -> Result<Option<Resource>, StoreError> {
         resource(&self.reading(&[RESOURCES])?, url).await
@@ -60,35 +63,67 @@ impl Connection {
                 groups,
             }));
         }
-        let (mut bytes, mut groups) = (None, Vec::new());
         let record = match expected.filter(|_| expect == Some(resource.id)) {
             Some(record) => record,
             None => first_block(&transaction, resource.id).await,
         };
-        let record = match record {
-            Err(StoreError::Damaged) => {
-                self.remove(&resource.id).await?;
-                return Ok(None);
-            }
-            record => record?,
+        let Some((bytes, groups)) = self.small_in(record, &resource.id, resource.len).await? else {
+            return Ok(None);
         };
-        if let Some(record) = record {
-            match block(record) {
-                Some(block) => {
-                    groups = held(&block, 0);
-                    let all = 0..group_count(resource.len);
-                    if runs::cover(&groups, all.start, all.end) {
-                        bytes = bytes_of(&[block], resource.len, all).ok();
-                    }
-                }
-                None => self.forget_block(&resource.id, 0).await?,
-            }
-        }
         Ok(Some(Hit {
             resource,
             bytes,
             groups,
         }))
+    }
+
+    pub(crate) async fn small(
+        &self,
+        id: &ContentId,
+        len: u64,
+    ) -> Result<Option<Uint8Array>, StoreError> {
+        if len > BLOCK {
+            return Err(StoreError::limit("longer than a block"));
+        }
+        let record = first_block(&self.reading(&[BLOCKS])?, *id).await;
+        let held = self.small_in(record, id, len).await?;
+        Ok(held.and_then(|(bytes, _)| bytes))
+    }
+
+    /// Of a content that is no longer than a block: all bytes, if they are held, and the runs of groups
+    /// that are. Nothing if it had to be removed.
+    async fn small_in(
+        &self,
+        record: Result<Option<JsValue>, StoreError>,
+        id: &ContentId,
+        len: u64,
+    ) -> Result<Option<Small>, StoreError> {
+        let record = match record {
+            Err(StoreError::Damaged) => {
+                self.remove(id).await?;
+                return Ok(None);
+            }
+            record => record?,
+        };
+        let Some(record) = record else {
+            return Ok(Some((None, Vec::new())));
+        };
+        let Some(block) = block(&record) else {
+            self.forget_block(id, 0).await?;
+            return Ok(Some((None, Vec::new())));
+        };
+        let (all, groups) = (0..group_count(len), held(&block, 0));
+        let bytes = if !runs::cover(&groups, all.start, all.end) {
+            None
+        } else if let Some(within) = block.plain(len) {
+            // They are right, and need not be copied again to get to a page.
+            let record: Uint8Array = record.unchecked_into();
+            Some(record.subarray(within.start, within.end))
+        } else {
+            let bytes = bytes_of(&[block], len, all).ok();
+            bytes.map(|bytes| Uint8Array::from(&bytes[..]))
+        };
+        Ok(Some((bytes, groups)))
     }
 
     pub(crate) async fn read(
@@ -174,7 +209,7 @@ impl Connection {
         }
         let mut blocks = Vec::with_capacity(records.len());
         for (number, record) in (first..).zip(records) {
-            match block(record) {
+            match block(&record) {
                 Some(block) => blocks.push(block),
                 None => {
                     self.forget_block(id, number).await?;
@@ -218,8 +253,8 @@ pub(crate) async fn content(
 }
 
 /// The block in a record; nothing if it is damaged.
-pub(crate) fn block(record: JsValue) -> Option<Block> {
-    Block::read(record.dyn_into::<Uint8Array>().ok()?.to_vec())
+pub(crate) fn block(record: &JsValue) -> Option<Block> {
+    Block::read(record.dyn_ref::<Uint8Array>()?.to_vec())
 }
 
 /// The runs of groups that block `number` holds.

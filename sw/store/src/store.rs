@@ -9,6 +9,7 @@ use std::{
 };
 
 use fugitive_core::{content::ContentId, deflate::Kept};
+use js_sys::Uint8Array;
 use serde::{Serialize, de::DeserializeOwned};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
@@ -78,6 +79,13 @@ impl Store {
     pub fn hit_expecting(&self, url: &str, expect: Option<ContentId>) -> Call<Option<Hit>> {
         let url = url.to_owned();
         self.call(move |on| async move { on.hit(&url, expect).await })
+    }
+
+    /// The bytes of a content that is no longer than a block, if all are held: what a hit takes where it
+    /// is known what is under its URL.
+    pub fn small(&self, id: &ContentId, len: u64) -> Call<Option<Uint8Array>> {
+        let id = *id;
+        self.call(move |on| async move { on.small(&id, len).await })
     }
 
     /// The bytes of a run of groups, at most [`MAX_GROUPS`](crate::MAX_GROUPS);

@@ -372,7 +372,7 @@ impl Write {
 fn merge(content: &mut Content, first: u32, new: &[Kept], old: Option<JsValue>) -> Option<JsValue> {
     let before = old.as_ref().map_or(0, record_len);
     // What is damaged is written over.
-    let old = old.and_then(read::block);
+    let old = old.as_ref().and_then(read::block);
     let mut all = old.as_ref().map_or([None; block::GROUPS], Block::groups);
     let at = (first % GROUPS_PER_BLOCK) as usize;
     let mut more = false;
@@ -454,7 +454,7 @@ async fn within_forget(
         return Ok(None);
     };
     let bytes = record_len(&record);
-    if read::block(record).is_some() {
+    if read::block(&record).is_some() {
         // Written anew since it was found damaged.
         return Ok(None);
     }

@@ -14,7 +14,7 @@ use fugitive_tests::{
     site::Site,
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A picture of one pixel.
 const PICTURE: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1\" height=\"1\"><rect width=\"1\" height=\"1\"/></svg>";
@@ -338,5 +338,53 @@ async fn hard_reload_is_the_end_of_what_was_stored() -> Result<()> {
     visitor.until_controlled().await?;
     visitor.until_images().await?;
     assert!(visitor.eval::<String>(text).await?.contains("v2"));
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hit_that_the_manifest_proves_has_the_headers_that_it_came_with() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::chromium()?);
+    let origin = Origin::start(&site).await?;
+    origin.fault(
+        "/own.svg",
+        Fault::Script(Script(Arc::new(|_| {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: image/svg+xml\r\nX-Own: yes\r\n\
+                 Cache-Control: max-age=600\r\nDate: {}\r\n",
+                http_date(now())
+            );
+            finish(&head, PICTURE)
+        }))),
+    );
+    let own = "fugitive.fetch('/own.svg').then(({ headers }) => headers.get('x-own') ?? '')";
+    let picture = ["/own.svg".to_owned()];
+    let visitor = controlled(&driver, &origin).await?;
+    show(&visitor, &picture).await?;
+    let resources = records::all("resources");
+    visitor
+        .until(&format!("(await {resources}).length === 1"))
+        .await?;
+    // Stored before the manifest listed it, so with the origin's own headers.
+    std::fs::write(site.path("own.svg"), PICTURE)?;
+    visitor
+        .until(&format!(
+            "{own}.then(async () => (await {resources})[0].listed)"
+        ))
+        .await?;
+    let before = origin.requests("/own.svg")?.len();
+    for is_by_name_first in [false, true] {
+        turn(&visitor, &origin).await?;
+        visitor.stop_workers().await?;
+        // Its wasm runs before the picture is asked for.
+        visitor.eval::<Value>("fugitive.stats()").await?;
+        if !is_by_name_first {
+            show(&visitor, &picture).await?;
+        }
+        assert_eq!(visitor.eval::<String>(own).await?, "yes");
+        show(&visitor, &picture).await?;
+        assert_eq!(visitor.until_served("/own.svg", 1).await?[0].0, "store");
+        assert_eq!(visitor.eval::<String>(own).await?, "yes");
+    }
+    assert_eq!(origin.requests("/own.svg")?.len(), before);
     visitor.quit().await
 }

@@ -10,14 +10,14 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::{content, js};
-use crate::fixture::{cut, fresh, noise, resource};
+use crate::fixture::{cut, fresh, held, noise, resource};
 
 #[wasm_bindgen_test]
 async fn response_and_bytes_come_back_in_one_hit_of_one_transaction() {
     let store = fresh().await;
     let bytes = noise(3 * GROUP + 17, 1);
     let resource = resource("https://a.b/x.png?w=2", &bytes, true);
-    assert_eq!(store.hit(&resource.url).await.unwrap(), None);
+    assert!(store.hit(&resource.url).await.unwrap().is_none());
     let stored = store
         .put_whole(resource.clone(), cut(&bytes, false))
         .await
@@ -37,7 +37,7 @@ async fn response_and_bytes_come_back_in_one_hit_of_one_transaction() {
     assert_eq!(transactions.as_f64(), Some(1.0));
 
     assert_eq!(hit.resource, resource);
-    assert_eq!(hit.bytes, Some(bytes));
+    assert_eq!(held(&hit), Some(bytes));
     assert_eq!(hit.groups, [(0, 4)]);
     assert_eq!(store.resource(&resource.url).await.unwrap(), Some(resource));
 }
@@ -56,10 +56,43 @@ async fn hit_is_what_the_url_has_whatever_was_expected() {
     }
     for expect in [here.id, there.id, ContentId::of(b"nowhere")] {
         let hit = store.hit_expecting(&here.url, Some(expect)).await;
-        assert_eq!(hit.unwrap().unwrap().bytes.as_ref(), Some(&bytes));
+        assert_eq!(held(&hit.unwrap().unwrap()), Some(bytes.clone()));
         let none = store.hit_expecting("https://a.b/none", Some(expect)).await;
-        assert_eq!(none.unwrap(), None);
+        assert!(none.unwrap().is_none());
     }
+}
+
+#[wasm_bindgen_test]
+async fn bytes_alone_of_what_is_small_are_those_that_were_put() {
+    let store = fresh().await;
+    // As they are, deflated, of a whole block, and none.
+    for (bytes, pays) in [
+        (noise(3 * GROUP + 17, 23), false),
+        (b"again ".repeat(10_000), true),
+        (noise(BLOCK, 24), false),
+        (Vec::new(), false),
+    ] {
+        let resource = resource("https://a.b/x", &bytes, true);
+        let (id, len) = (resource.id, resource.len);
+        assert!(store.small(&id, len).await.unwrap().is_none());
+        let groups = cut(&bytes, pays);
+        if len > GROUP {
+            let put = store.put_groups(&id, len, 0, groups[..1].to_vec(), true);
+            put.await.unwrap();
+            // In part they are not all.
+            assert!(store.small(&id, len).await.unwrap().is_none());
+        }
+        store.put_whole(resource, groups).await.unwrap();
+        let held = store.small(&id, len).await.unwrap().unwrap();
+        assert_eq!(held.to_vec(), bytes);
+    }
+    let large = store.small(&ContentId::of(b"large"), BLOCK + 1).await;
+    assert!(
+        large
+            .unwrap_err()
+            .to_string()
+            .contains("longer than a block")
+    );
 }
 
 #[wasm_bindgen_test]
@@ -105,7 +138,7 @@ async fn empty_resource_is_held_whole() {
         .await
         .unwrap();
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
-    assert_eq!(hit.bytes, Some(Vec::new()));
+    assert_eq!(held(&hit), Some(Vec::new()));
     assert!(content(&store, b"").await.unwrap().is_complete());
 }
 
@@ -157,7 +190,7 @@ async fn first_copy_of_a_group_stays_when_another_comes() {
         .unwrap();
     assert_eq!(store.usage().await.unwrap(), before);
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
-    assert_eq!(hit.bytes, Some(bytes));
+    assert_eq!(held(&hit), Some(bytes));
 }
 
 #[wasm_bindgen_test]
@@ -203,7 +236,7 @@ async fn a_million_bytes_come_back_by_any_range_and_hit_says_what_is_held() {
         assert_eq!(kept, groups[range.start as usize..range.end as usize]);
     }
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
-    assert_eq!(hit.bytes, None);
+    assert_eq!(held(&hit), None);
     assert_eq!(hit.groups, [(0, count)]);
     assert!(store.usage().await.unwrap() >= len);
 }
@@ -215,7 +248,7 @@ async fn hit_of_a_small_resource_that_is_not_whole_has_no_bytes() {
     let resource = resource("https://a.b/x.jpg", &bytes, true);
     store.put_resource(resource.clone()).await.unwrap();
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
-    assert_eq!((hit.bytes, hit.groups), (None, vec![]));
+    assert_eq!((held(&hit), hit.groups), (None, vec![]));
     let groups = cut(&bytes, false);
     let id = resource.id;
     store
@@ -223,7 +256,7 @@ async fn hit_of_a_small_resource_that_is_not_whole_has_no_bytes() {
         .await
         .unwrap();
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
-    assert_eq!((hit.bytes, hit.groups), (None, vec![(1, 2)]));
+    assert_eq!((held(&hit), hit.groups), (None, vec![(1, 2)]));
 }
 
 #[wasm_bindgen_test]
@@ -346,11 +379,11 @@ async fn removed_resource_leaves_the_bytes_to_other_urls() {
         .unwrap();
     store.put_resource(two.clone()).await.unwrap();
     store.remove_resource(&one.url).await.unwrap();
-    assert_eq!(store.hit(&one.url).await.unwrap(), None);
+    assert!(store.hit(&one.url).await.unwrap().is_none());
     let hit = store.hit(&two.url).await.unwrap().unwrap();
-    assert_eq!(hit.bytes, Some(bytes));
+    assert_eq!(held(&hit), Some(bytes));
     store.remove(&two.id).await.unwrap();
-    assert_eq!(store.hit(&two.url).await.unwrap(), None);
+    assert!(store.hit(&two.url).await.unwrap().is_none());
 }
 
 #[wasm_bindgen_test]
@@ -365,7 +398,7 @@ async fn url_that_changed_has_the_new_bytes() {
             .unwrap();
         let hit = store.hit("https://a.b/x").await.unwrap().unwrap();
         assert_eq!(hit.resource.id, resource.id);
-        assert_eq!(hit.bytes, Some(bytes));
+        assert_eq!(held(&hit), Some(bytes));
     }
 }
 
@@ -418,7 +451,7 @@ async fn write_that_nobody_waits_for_any_more_is_whole_or_absent() {
         .await;
         drop(write);
         let hit = store.hit(&resource.url).await.unwrap();
-        assert!(hit.is_none_or(|hit| hit.bytes.as_ref() == Some(&bytes)));
+        assert!(hit.is_none_or(|hit| held(&hit).as_ref() == Some(&bytes)));
     }
     let content = store.content(&ContentId::of(&bytes)).await.unwrap();
     let kept = content.map_or(0, |content| content.kept);

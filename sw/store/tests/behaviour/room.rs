@@ -9,7 +9,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::{content, js};
-use crate::fixture::{cut, fresh, noise, resource};
+use crate::fixture::{cut, fresh, held, noise, resource};
 
 /// Until the clock has moved on: what is used in one millisecond has no order.
 async fn later() {
@@ -56,7 +56,7 @@ async fn least_recently_used_content_goes_first_and_takes_all_that_is_its() {
     let gone = store.make_room(3 * BLOCK).await.unwrap();
     assert_eq!(gone, [resources[2].id, resources[3].id]);
     let hit = store.hit(&resources[0].url).await.unwrap().unwrap();
-    assert_eq!(hit.bytes.as_ref(), Some(&all[0]));
+    assert_eq!(held(&hit).as_ref(), Some(&all[0]));
     assert_eq!(store.make_room(u64::MAX).await.unwrap(), [resources[0].id]);
     assert_eq!(store.usage().await.unwrap(), 0);
 }
@@ -136,7 +136,7 @@ async fn content_larger_than_its_part_of_the_budget_leaves_no_trace() {
     let refused = resource("https://a.b/large", &large, true);
     let outcome = store.put_whole(refused.clone(), cut(&large, false)).await;
     assert_eq!(outcome, Err(StoreError::TooLarge));
-    assert_eq!(store.hit(&refused.url).await.unwrap(), None);
+    assert!(store.hit(&refused.url).await.unwrap().is_none());
     assert_eq!(content(&store, &large).await, None);
     assert!(content(&store, &small).await.is_some());
 
@@ -192,7 +192,7 @@ async fn full_disk_makes_room_and_the_write_is_tried_once_more() {
     assert_eq!(stored.evicted, [before.id]);
     assert_eq!(stored.groups, [(0, 16)]);
     let hit = store.hit(&after.url).await.unwrap().unwrap();
-    assert_eq!(hit.bytes, Some(new));
+    assert_eq!(held(&hit), Some(new));
     let left = store.holdings().await.unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(store.usage().await.unwrap(), left[0].kept);
@@ -211,7 +211,7 @@ async fn disk_that_stays_full_is_an_error_that_leaves_no_trace() {
     let outcome = store.put_whole(resource.clone(), cut(&bytes, false)).await;
     js("self.restore()");
     assert_eq!(outcome, Err(StoreError::Quota));
-    assert_eq!(store.hit(&resource.url).await.unwrap(), None);
+    assert!(store.hit(&resource.url).await.unwrap().is_none());
     assert_eq!(store.holdings().await.unwrap(), []);
     // What went in vain is told with the next write that succeeds.
     let stored = store.put_whole(resource.clone(), cut(&bytes, false)).await;

@@ -8,7 +8,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::content;
-use crate::fixture::{cut, name, noise, resource};
+use crate::fixture::{cut, held, name, noise, resource};
 
 /// Writes one byte of a block's record, as a bad disk would.
 async fn damage(name: &str, id: &ContentId, block: u32, at: u32) {
@@ -79,7 +79,7 @@ async fn damaged_small_resource_is_a_hit_without_bytes() {
         .unwrap();
     damage(&name, &resource.id, 0, 80).await;
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
-    assert_eq!((hit.bytes, hit.groups), (None, vec![]));
+    assert_eq!((held(&hit), hit.groups), (None, vec![]));
     assert_eq!(content(&store, &bytes).await.unwrap().groups, []);
     assert_eq!(store.holdings().await.unwrap(), []);
     store
@@ -87,7 +87,13 @@ async fn damaged_small_resource_is_a_hit_without_bytes() {
         .await
         .unwrap();
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
-    assert_eq!(hit.bytes, Some(bytes));
+    assert_eq!(held(&hit), Some(bytes));
+
+    // Found by who reads the bytes alone.
+    damage(&name, &resource.id, 0, 80).await;
+    let bytes = store.small(&resource.id, resource.len).await.unwrap();
+    assert!(bytes.is_none());
+    assert_eq!(store.holdings().await.unwrap(), []);
 }
 
 #[wasm_bindgen_test]
@@ -101,7 +107,8 @@ async fn database_deleted_under_us_is_gone_and_opens_again_empty() {
         .await
         .unwrap();
     Store::delete_named(&name).await.unwrap();
-    assert_eq!(store.hit(&resource.url).await, Err(StoreError::Gone));
+    let hit = store.hit(&resource.url).await;
+    assert_eq!(hit.unwrap_err(), StoreError::Gone);
     assert_eq!(store.usage().await, Err(StoreError::Gone));
     let put = store.put_whole(resource.clone(), cut(&bytes, false)).await;
     assert_eq!(put, Err(StoreError::Gone));
@@ -109,7 +116,7 @@ async fn database_deleted_under_us_is_gone_and_opens_again_empty() {
     assert_eq!(store.meta_put("k", &1).await, Err(StoreError::Gone));
 
     let again = Store::open_named(&name).await.unwrap();
-    assert_eq!(again.hit(&resource.url).await.unwrap(), None);
+    assert!(again.hit(&resource.url).await.unwrap().is_none());
     again
         .put_whole(resource.clone(), cut(&bytes, false))
         .await

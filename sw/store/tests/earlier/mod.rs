@@ -7,7 +7,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use super::fixture::name;
+use super::fixture::{held, name};
 
 const FIXTURES: &[&str] = &[include_str!("version1.json")];
 
@@ -51,7 +51,7 @@ async fn what_an_earlier_version_stored_is_a_hit_and_counts() {
         let store = Store::open_named(&name).await.unwrap();
         let hit = store.hit("https://a.b/picture.png").await.unwrap().unwrap();
         assert_eq!(
-            hit.bytes.as_deref(),
+            held(&hit).as_deref(),
             Some(&b"a picture of the first version"[..])
         );
         assert_eq!(hit.resource.headers.len(), 2);
