@@ -3,7 +3,6 @@
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
-    ops::Range,
     rc::Rc,
     time::Duration,
 };
@@ -238,7 +237,7 @@ impl Crowd {
     /// Sends these visitors to another page, at a rate, and waits until they are there.
     pub async fn navigate(
         &self,
-        who: Range<usize>,
+        who: &[usize],
         rate: f64,
         with_ticket: bool,
     ) -> anyhow::Result<Rc<Tally>> {
@@ -250,9 +249,9 @@ impl Crowd {
         while moved < who.len() {
             beats.tick().await;
             while moved < who.len() && (moved as f64) < begun.elapsed().as_secs_f64() * rate {
-                let peers = self.shared.peers.borrow();
-                let peer = &peers[(who.start + moved) % peers.len()];
-                peer.tell(Command::Navigate(with_ticket));
+                if let Some(peer) = self.shared.peers.borrow().get(who[moved]) {
+                    peer.tell(Command::Navigate(with_ticket));
+                }
                 moved += 1;
             }
         }

@@ -50,6 +50,8 @@ pub enum Heard {
     Offer(Caller, u64),
     /// The answer to ours, and when it was sent.
     Answer(u64),
+    /// One of our partners went away.
+    Gone,
     /// The server says no.
     Refused(String),
     /// Of no interest here.
@@ -164,7 +166,7 @@ impl Dialect for Fugitive {
             }
             Ok(ToClient::Gone { peer }) => {
                 me.partners.retain(|partner| *partner != peer);
-                Heard::Nothing
+                Heard::Gone
             }
             Ok(ToClient::Signal {
                 from,

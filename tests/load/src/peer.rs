@@ -308,6 +308,10 @@ impl Visitor {
                 tally.error(&why);
                 None
             }
+            Heard::Gone => {
+                Tally::count(&tally.gone);
+                None
+            }
             Heard::Joined | Heard::Offered | Heard::Nothing => None,
         }
     }

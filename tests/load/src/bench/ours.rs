@@ -14,11 +14,12 @@ use crate::{
 
 /// Visitors, of whom some navigate at a time: the others' connections stand.
 const VISITORS: usize = 4000;
-const AT_A_TIME: usize = 1000;
+const AT_A_TIME: usize = 500;
 /// How often with tickets, and as often without.
-const TURNS: usize = 4;
-/// Navigations a second.
-const PACE: f64 = 800.0;
+const TURNS: usize = 8;
+/// Navigations a second: so many that the server has always something to do. What it takes to wake a
+/// server up for each of them is no work of its own.
+const PACE: f64 = 4000.0;
 /// Until the server has done what it put off until it is sure that somebody is not coming back.
 const PUT_OFF: Duration = Duration::from_millis(4500);
 /// The crowd of the last round, and its rate: what one server has to carry.
@@ -60,16 +61,20 @@ impl Bench {
     /// left and another came. In turn, so that what else happens on the machine hits both.
     async fn returns(&self, server: &Process, crowd: &Crowd) -> anyhow::Result<Value> {
         let mut costs = [0.0; 2];
+        let mut told = [0.0; 2];
         let mut times = [Percentiles::default(); 2];
         for turn in 0..2 * TURNS {
             let with_ticket = turn % 2 == 1;
-            let first = turn * AT_A_TIME;
             crowd.connect().await;
             let before = server.cpu();
-            let who = first..first + AT_A_TIME;
-            let tally = crowd.navigate(who, PACE, with_ticket).await?;
+            // By lot: who went round in turn would always be dialled by the others.
+            let who = rand::seq::index::sample(&mut rand::rng(), VISITORS, AT_A_TIME);
+            let who = who.into_vec();
+            let tally = crowd.navigate(&who, PACE, with_ticket).await?;
             sleep(PUT_OFF).await;
             let i = usize::from(with_ticket);
+            let gone = tally.gone.get() + crowd.tally().gone.get();
+            told[i] += gone as f64 / (TURNS * AT_A_TIME) as f64;
             costs[i] += (server.cpu() - before) * 1e6 / (TURNS * AT_A_TIME) as f64;
             let took = [&tally.join, &tally.resume][i];
             times[i] = took.borrow().percentiles();
@@ -79,6 +84,8 @@ impl Bench {
             "leave_and_join_cpu_us": costs[0],
             "leave_and_resume_cpu_us": costs[1],
             "resume_to_join": costs[1] / costs[0],
+            "others_told_of_a_join": told[0],
+            "others_told_of_a_resume": told[1],
             "join_to_first_offer_p50_ms": times[0].p50,
             "resume_to_first_offer_p50_ms": times[1].p50,
         }))
