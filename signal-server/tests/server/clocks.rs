@@ -59,6 +59,9 @@ async fn clock_that_is_set_has_one_line_each_time_and_one_that_drifts_has_none()
         .with_max_level(Level::INFO)
         .with_writer(move || into.clone())
         .finish();
+    // Where there is but one, `tracing` asks the thread that comes by a line first whether anybody listens
+    // to it, and that may be another test's.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
     let _listening = tracing::subscriber::set_default(subscriber);
     let (clock, ahead) = set_clock();
     let server = Running::by(clock, &[], |_| {}).await;
