@@ -103,6 +103,14 @@ impl Tickets {
     }
 }
 
+/// Whether a ticket that is good is so for long enough that another one need not be issued at this date.
+pub fn is_fresh(ticket: &str, date: u64) -> bool {
+    let expiry = ticket.split('.').nth(1);
+    let expiry = expiry.and_then(|expiry| u64::from_str_radix(expiry, 16).ok());
+    let left = expiry.and_then(|expiry| expiry.checked_sub(date));
+    left.is_some_and(|left| (LIFE / 2..=LIFE).contains(&left))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -144,6 +152,15 @@ mod tests {
         assert_eq!(tickets.check(&ticket, "https://a", &[2000]), Some(id));
         assert_eq!(tickets.check(&ticket, "https://b", &[2000]), None);
         assert_eq!(tickets.check(&ticket, "https://a", &[1000 + LIFE]), None);
+    }
+
+    #[test]
+    fn ticket_is_fresh_for_half_of_its_life() {
+        let ticket = Tickets::new(&[1; 64]).issue(Id([7; 16]), "o", 1000);
+        assert!(is_fresh(&ticket, 1000) && is_fresh(&ticket, 1000 + LIFE / 2));
+        assert!(!is_fresh(&ticket, 1001 + LIFE / 2) && !is_fresh(&ticket, 1000 + LIFE));
+        assert!(!is_fresh(&ticket, 999), "of the future");
+        assert!(!is_fresh("", 0) && !is_fresh("a.x.c", 0));
     }
 
     #[test]

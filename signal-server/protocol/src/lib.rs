@@ -158,7 +158,8 @@ pub enum ToClient {
         /// Whom.
         peers: Vec<PeerId>,
     },
-    /// A peer that was offered to you, or you to it, went away.
+    /// A peer that was offered to you, or you to it, went away. Said at once if you are to dial it, or it
+    /// dials you just now; else when it is not back after a few seconds, or you say something to it.
     Gone {
         /// Who.
         peer: PeerId,

@@ -29,11 +29,13 @@ impl Matchmaker {
 
     /// How many there are of what.
     pub fn counts(&self) -> Counts {
+        let sites = self.sites.values().filter(|site| site.peers > 0);
+        let pages = sites.clone().flat_map(|site| site.pages.values());
         Counts {
             connections: self.connections.len(),
             peers: self.peers.len(),
-            origins: self.sites.len(),
-            pages: self.sites.values().map(|site| site.pages.len()).sum(),
+            origins: sites.count(),
+            pages: pages.filter(|crowd| crowd.count > 0).count(),
             channels: self.channels,
             holds: self.directory.len(),
         }
@@ -41,7 +43,7 @@ impl Matchmaker {
 
     /// The origins with the most peers, and how many these are.
     pub fn largest(&self, most: usize) -> Vec<(Arc<str>, usize)> {
-        let sites = self.sites.iter();
+        let sites = self.sites.iter().filter(|(_, site)| site.peers > 0);
         let mut sites: Vec<_> = sites
             .map(|(name, site)| (name.clone(), site.peers))
             .collect();

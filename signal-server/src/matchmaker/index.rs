@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use rand::{Rng, RngExt};
 
+use super::Numbered;
 use crate::ticket::Id;
 
 /// A page of a site, by number; 0 is the whole site.
@@ -46,7 +47,10 @@ pub struct Cell {
 pub struct Index {
     cells: HashMap<Cell, Vec<Id>>,
     /// Where each peer sits, and at which place in the list.
-    seats: HashMap<Id, Box<[(Cell, u32)]>>,
+    seats: Numbered<Id, Box<[(Cell, u32)]>>,
+    /// How often a list was changed, and how many of them were shown.
+    #[cfg(test)]
+    pub work: std::cell::Cell<[usize; 2]>,
 }
 
 impl Index {
@@ -55,15 +59,23 @@ impl Index {
         self.seats.contains_key(&id)
     }
 
-    /// Sits a peer down in these lists, and in no others.
+    /// Sits a peer down in these lists, and in no others. Where it sits already it stays.
     pub fn put(&mut self, id: Id, cells: &[Cell]) {
-        if let Some(seats) = self.seats.get(&id) {
-            if seats.iter().map(|(cell, _)| cell).eq(cells) {
-                return;
+        let before = self.seats.get(&id);
+        if before.is_some_and(|seats| seats.iter().map(|(cell, _)| cell).eq(cells)) {
+            return;
+        }
+        let before = self.seats.remove(&id).unwrap_or_default();
+        for (cell, seat) in &before {
+            if !cells.contains(cell) {
+                self.get_up(*cell, *seat);
             }
-            self.take(id);
         }
         let seats = cells.iter().map(|cell| {
+            if let Some(kept) = before.iter().find(|(kept, _)| kept == cell) {
+                return *kept;
+            }
+            self.count(0);
             let list = self.cells.entry(*cell).or_default();
             list.push(id);
             (*cell, list.len() as u32 - 1)
@@ -75,25 +87,40 @@ impl Index {
     /// The peer is in no list any more.
     pub fn take(&mut self, id: Id) {
         for (cell, seat) in self.seats.remove(&id).into_iter().flatten() {
-            let Some(list) = self.cells.get_mut(&cell) else {
-                continue;
-            };
-            list.swap_remove(seat as usize);
-            match list.get(seat as usize) {
-                // The last one took the free seat.
-                Some(moved) => {
-                    let seats = self.seats.get_mut(moved).into_iter().flatten();
-                    for (other, place) in seats {
-                        if *other == cell {
-                            *place = seat;
-                        }
+            self.get_up(cell, seat);
+        }
+    }
+
+    #[inline]
+    fn count(&self, _what: usize) {
+        #[cfg(test)]
+        {
+            let mut work = self.work.get();
+            work[_what] += 1;
+            self.work.set(work);
+        }
+    }
+
+    fn get_up(&mut self, cell: Cell, seat: u32) {
+        self.count(0);
+        let Some(list) = self.cells.get_mut(&cell) else {
+            return;
+        };
+        list.swap_remove(seat as usize);
+        match list.get(seat as usize) {
+            // The last one took the free seat.
+            Some(moved) => {
+                let seats = self.seats.get_mut(moved).into_iter().flatten();
+                for (other, place) in seats {
+                    if *other == cell {
+                        *place = seat;
                     }
                 }
-                None if list.is_empty() => {
-                    self.cells.remove(&cell);
-                }
-                None => {}
             }
+            None if list.is_empty() => {
+                self.cells.remove(&cell);
+            }
+            None => {}
         }
     }
 
@@ -117,6 +144,7 @@ impl Index {
                 true => (begin + i) % list.len(),
                 false => rng.random_range(0..list.len()),
             };
+            self.count(1);
             taken += usize::from(take(list[place]));
             if taken >= most {
                 return;

@@ -10,6 +10,7 @@
 //! site; see `pairing`. Two peers of which one was offered to the other have a link; only over a
 //! link does the server relay.
 
+mod away;
 mod coordinates;
 mod counts;
 mod crowds;
@@ -31,18 +32,19 @@ use fugitive_core::content::ContentId;
 use fugitive_signal::{HEARTBEAT_SECONDS, MOST_HELD, MOST_MEASURED, Measured, ToClient, ToServer};
 use rand::Rng;
 
+use self::{
+    away::Former,
+    directory::Directory,
+    index::{Index, Page},
+    pairing::{Link, State},
+    presence::Joining,
+};
 pub use self::{
     coordinates::Coordinate,
     counts::Counts,
     crowds::{PageKey, page_key},
     guests::Passport,
     place::Place,
-};
-use self::{
-    directory::Directory,
-    index::{Index, Page},
-    pairing::{Link, State},
-    presence::Joining,
 };
 use crate::ticket::{Id, Tickets};
 
@@ -75,10 +77,6 @@ const UNJOINED: u64 = 10_000;
 const BURST: u64 = 1000;
 /// Messages a second that it may send on and on.
 const RATE: u64 = 50;
-/// For so long after a peer left, its return with a ticket finds its old links, in milliseconds.
-const REMEMBERED: u64 = 30_000;
-/// The most peers that are remembered so.
-const MOST_REMEMBERED: usize = 10_000;
 /// Connections of a peer that does not say how many it has room for.
 const ROOM: u16 = 32;
 
@@ -183,16 +181,8 @@ struct Crowd {
     count: usize,
     /// How many of them are at other servers.
     guests: usize,
-}
-
-struct Former {
-    origin: Arc<str>,
-    pages: VecDeque<(Arc<str>, Page)>,
-    links: Vec<Id>,
-    bans: VecDeque<Id>,
-    unreachable: VecDeque<(Id, u64)>,
-    coordinate: Coordinate,
-    until: u64,
+    /// How many are on their way to another page: they count for nothing until they are back.
+    away: usize,
 }
 
 /// See the module.
@@ -205,8 +195,10 @@ pub struct Matchmaker {
     peers: Numbered<Id, Peer>,
     sites: HashMap<Arc<str>, Site>,
     crowds_elsewhere: HashMap<PageKey, usize>,
-    formers: HashMap<Id, Former>,
-    /// Until when they are remembered, the oldest first; those who came back stand here for nothing.
+    formers: Numbered<Id, Former>,
+    /// Until when they may be on their way, and until when they are remembered, the oldest first; those
+    /// who came back stand here for nothing.
+    absent: VecDeque<(u64, Id)>,
     forgotten: VecDeque<(u64, Id)>,
     directory: Directory,
     /// Links that wait for their channel, the oldest first.
@@ -225,7 +217,8 @@ impl Matchmaker {
             peers: Numbered::default(),
             sites: HashMap::new(),
             crowds_elsewhere: HashMap::new(),
-            formers: HashMap::new(),
+            formers: Numbered::default(),
+            absent: VecDeque::new(),
             forgotten: VecDeque::new(),
             directory: Directory::default(),
             pending: VecDeque::new(),
@@ -385,14 +378,17 @@ impl Matchmaker {
             self.close(conn, "the first message must be a join", now, out);
             return None;
         };
+        let to: Option<Id> = to.parse().ok();
         // Both know of a link; of these two the one is needed anyway.
-        let to = to.parse().ok().and_then(|to: Id| self.peers.get(&to));
-        let to = to.filter(|to| to.links.contains_key(&id));
-        let way = to.map(|to| (id, to.conn));
-        if way.is_none() {
+        let there = to.and_then(|to| self.peers.get(&to));
+        let way = there.filter(|there| there.links.contains_key(&id));
+        if let Some(way) = way {
+            return Some((id, way.conn));
+        }
+        if !to.is_some_and(|to| self.find_gone(to, id, out)) {
             refuse(conn, "no such peer was offered to you, or you to it", out);
         }
-        way
+        None
     }
 
     /// A connection is gone, whoever closed it.
@@ -429,15 +425,7 @@ impl Matchmaker {
         for (conn, why) in late {
             self.close(conn, why, now, out);
         }
-        while let Some((until, id)) = self.forgotten.front().copied()
-            && until <= now
-        {
-            self.forgotten.pop_front();
-            let former = self.formers.get(&id);
-            if former.is_some_and(|former| former.until == until) {
-                self.formers.remove(&id);
-            }
-        }
+        self.forget(now, out);
         self.give_up(now);
         for (id, content) in self.directory.expire(now) {
             self.forget_held(id, content);

@@ -155,13 +155,14 @@ impl Matchmaker {
             (same && self.has_company(found)).then_some(found)
         };
         let here = |other: &Id| welcome(other).is_some_and(|found| found.was_on(page));
-        let idle = peer
-            .links
-            .iter()
-            .filter(|(_, link)| link.state == State::Idle);
+        let idle = peer.links.iter();
+        let idle = idle.filter(|(_, link)| link.state == State::Idle);
+        let idle = idle.map(|(other, _)| other);
+        let met = knew.iter().filter(|other| !peer.links.contains_key(other));
         let mut chosen: Vec<Id> = idle
-            .filter(|(other, _)| here(other) && welcome(other).is_some_and(Peer::has_room))
-            .map(|(other, _)| *other)
+            .chain(met)
+            .filter(|other| here(other) && welcome(other).is_some_and(Peer::has_room))
+            .copied()
             .collect();
         chosen.shuffle(rng);
         chosen.truncate(want - want / FROM_ELSEWHERE);
@@ -320,7 +321,9 @@ impl Matchmaker {
             return;
         };
         let link = self.peers.get(&id).and_then(|peer| peer.links.get(&other));
-        let Some(before) = link.map(|link| link.state) else {
+        let before = link.map(|link| link.state);
+        // A channel to one that left is none.
+        let Some(before) = before.filter(|_| self.peers.contains_key(&other)) else {
             return;
         };
         match (before == State::Up, state == State::Up) {

@@ -9,11 +9,10 @@ use fugitive_signal::{Position, ToClient};
 use rand::{Rng, RngExt};
 
 use super::{
-    Conn, Coordinate, Crowd, Former, LONGEST_PAGE, MOST_BEEN, MOST_LINKS, MOST_REMEMBERED,
-    Matchmaker, Output, Page, Peer, Place, REMEMBERED, ROOM, Site, names, page_key, pairing::State,
-    refuse, send,
+    Conn, Coordinate, Crowd, LONGEST_PAGE, MOST_BEEN, MOST_LINKS, Matchmaker, Output, Page, Peer,
+    Place, ROOM, Site, names, page_key, refuse, send,
 };
-use crate::ticket::Id;
+use crate::ticket::{self, Id};
 
 /// Who comes.
 pub(super) struct Joining<'a> {
@@ -66,6 +65,7 @@ impl Site {
             key: page_key(&self.origin, page),
             count: 1,
             guests,
+            away: 0,
         };
         self.pages.insert(name.clone(), crowd);
         (name, self.last_page)
@@ -76,8 +76,21 @@ impl Site {
         if let Some(crowd) = self.pages.get_mut(page) {
             crowd.count -= 1;
             crowd.guests -= usize::from(is_guest);
-            if crowd.count == 0 {
+            if crowd.count + crowd.away == 0 {
                 self.pages.remove(page);
+            }
+        }
+    }
+
+    /// One who is found on these pages, and no guest, is so no more, or again.
+    pub(super) fn set_away(&mut self, pages: &VecDeque<(Arc<str>, Page)>, is_away: bool) {
+        for (page, _) in pages {
+            if let Some(crowd) = self.pages.get_mut(page) {
+                let (from, to) = match is_away {
+                    true => (&mut crowd.count, &mut crowd.away),
+                    false => (&mut crowd.away, &mut crowd.count),
+                };
+                (*from, *to) = (*from - 1, *to + 1);
             }
         }
     }
@@ -111,39 +124,30 @@ impl Matchmaker {
         place.position = position.or(place.position);
         // By either clock, so that nobody is another because ours was set.
         let clocks = [self.date(now), now];
-        let resumed = ticket.and_then(|ticket| self.tickets.check(&ticket, &origin, &clocks));
-        let id = resumed.unwrap_or_else(|| Id(rng.random()));
+        let ticket = ticket.and_then(|ticket| {
+            let id = self.tickets.check(&ticket, &origin, &clocks)?;
+            Some((id, ticket))
+        });
+        let (id, ticket) = ticket.unzip();
+        let id = id.unwrap_or_else(|| Id(rng.random()));
 
         // Whom it knew before it navigated: they hold what it may want, and it can dial them.
-        let (known, former) = match self.remove(id) {
-            // Its old page still has a socket; nobody needs to hear that it went.
-            Some(peer) => {
-                self.connections.remove(&peer.conn);
-                out.push(Output::Close {
-                    conn: peer.conn,
-                    why: "you came back elsewhere",
-                });
-                let known = peer.links.keys().copied().collect();
-                (known, Some(peer))
-            }
-            None => match self.formers.remove(&id) {
-                Some(former) if former.origin == origin => {
-                    let peer = Peer {
-                        pages: former.pages,
-                        bans: former.bans,
-                        unreachable: former.unreachable,
-                        coordinate: former.coordinate,
-                        ..Peer::new(conn, &origin, place)
-                    };
-                    (former.links, Some(peer))
-                }
-                _ => (Vec::new(), None),
-            },
-        };
+        let (known, former) = self.come_back(id, &origin, out);
+        let (is_seated, mut former) = former.unwrap_or_else(|| {
+            let peer = Peer::new(conn, &origin, place);
+            (false, peer)
+        });
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.peer = Some(id);
         }
-        let mut former = former.unwrap_or_else(|| Peer::new(conn, &origin, place));
+        let is_seated = is_seated && {
+            // What is counted of guests is counted apart.
+            let is_same = former.is_guest() == (room == 0);
+            if !is_same {
+                self.clear_away(id, &former);
+            }
+            is_same
+        };
         former.ban_all(bans);
         let peer = Peer {
             conn,
@@ -154,11 +158,17 @@ impl Matchmaker {
             since: now,
             ..former
         };
-        self.insert(id, peer, page);
+        if is_seated {
+            self.step_in(id, peer, page, now, out);
+        } else {
+            self.insert(id, peer, page);
+        }
 
+        let date = self.date(now);
+        let ticket = ticket.filter(|ticket| ticket::is_fresh(ticket, date));
         let welcome = ToClient::Welcome {
             id: id.to_string(),
-            ticket: self.tickets.issue(id, &origin, self.date(now)),
+            ticket: ticket.unwrap_or_else(|| self.tickets.issue(id, &origin, date)),
             // The driver knows them, and the date to which they are good.
             ice: Vec::new(),
             hold_over: self.rules.hold_over,
@@ -166,6 +176,49 @@ impl Matchmaker {
         send(conn, welcome, out);
         let peers = names(&self.offer(id, want, known, now, rng));
         send(conn, ToClient::Offered { peers }, out);
+    }
+
+    /// Whom a peer knew before it came back, and what is left of it; whether that still sits where it
+    /// sat. Nothing of one that was not here lately.
+    fn come_back(
+        &mut self,
+        id: Id,
+        origin: &Arc<str>,
+        out: &mut Vec<Output>,
+    ) -> (Vec<Id>, Option<(bool, Peer)>) {
+        // Its old page may still have a socket.
+        if let Some((peer, _)) = self.step_out(id) {
+            self.connections.remove(&peer.conn);
+            out.push(Output::Close {
+                conn: peer.conn,
+                why: "you came back elsewhere",
+            });
+            let knew = peer.links.keys().copied().collect();
+            return (knew, Some((true, peer)));
+        }
+        match self.formers.remove(&id) {
+            Some(former) if former.peer.origin == *origin => {
+                let is_seated = former.is_away();
+                if is_seated {
+                    self.is_back(&former.peer);
+                }
+                (former.knew, Some((is_seated, former.peer)))
+            }
+            _ => (Vec::new(), None),
+        }
+    }
+
+    /// A peer is back in time: it sits where it sat, but for the page.
+    fn step_in(&mut self, id: Id, mut peer: Peer, page: &str, now: u64, out: &mut Vec<Output>) {
+        peer.links.retain(|other, _| {
+            let neighbour = self.peers.get(other);
+            neighbour.is_some_and(|neighbour| neighbour.links.contains_key(&id))
+        });
+        if let Some(site) = self.sites.get_mut(&peer.origin) {
+            site.peers += 1;
+        }
+        self.peers.insert(id, peer);
+        self.turn(id, page, now, out);
     }
 
     /// Takes a peer into its site and page.
@@ -233,66 +286,5 @@ impl Matchmaker {
             }
         }
         self.seat(id);
-    }
-
-    /// Takes a peer out of its site, page and contents; its channels are gone with its page.
-    pub(super) fn remove(&mut self, id: Id) -> Option<Peer> {
-        let mut peer = self.peers.remove(&id)?;
-        let others: Vec<Id> = peer.links.keys().copied().collect();
-        for other in others {
-            if peer
-                .links
-                .get(&other)
-                .is_some_and(|link| link.state == State::Up)
-            {
-                self.channels -= 1;
-            }
-            if let Some(neighbour) = self.peers.get_mut(&other) {
-                neighbour.set(id, State::Idle);
-            }
-            self.seat(other);
-            peer.set(other, State::Idle);
-        }
-        for content in std::mem::take(&mut peer.held) {
-            self.directory.release(&peer.origin, content, id);
-        }
-        if let Some(site) = self.sites.get_mut(&peer.origin) {
-            site.index.take(id);
-            site.peers -= 1;
-            for (page, _) in &peer.pages {
-                site.exit(page, peer.is_guest());
-            }
-            if site.peers == 0 {
-                self.sites.remove(&peer.origin);
-            }
-        }
-        Some(peer)
-    }
-
-    pub(super) fn leave(&mut self, id: Id, now: u64, out: &mut Vec<Output>) {
-        let Some(peer) = self.remove(id) else {
-            return;
-        };
-        for other in peer.links.keys() {
-            if let Some(neighbour) = self.peers.get_mut(other) {
-                neighbour.links.remove(&id);
-                let peer = id.to_string();
-                send(neighbour.conn, ToClient::Gone { peer }, out);
-            }
-            self.seat(*other);
-        }
-        if self.formers.len() < MOST_REMEMBERED {
-            let former = Former {
-                origin: peer.origin,
-                pages: peer.pages,
-                links: peer.links.into_keys().collect(),
-                bans: peer.bans,
-                unreachable: peer.unreachable,
-                coordinate: peer.coordinate,
-                until: now + REMEMBERED,
-            };
-            self.forgotten.push_back((former.until, id));
-            self.formers.insert(id, former);
-        }
     }
 }

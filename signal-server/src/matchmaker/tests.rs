@@ -3,6 +3,7 @@
 mod ending;
 mod offers;
 mod pages;
+mod returning;
 
 use std::collections::BTreeSet;
 

@@ -1,22 +1,25 @@
 //! `bench signal`: our server and others in turn, in one run, each alone on one core with the same
 //! crowd on another. Figures of different runs or machines are not to be compared; ratios are.
 
+mod curve;
+mod ours;
+
 use std::{
     collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration,
 };
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
+use self::curve::Point;
 use crate::{
     crowd::Crowd,
     dialect::{Dialect, Fugitive},
     floor::Floor,
-    measure::Percentiles,
     others::{PeerJs, Tracker},
     process::{Process, free_address, own_cpu, stay_on},
 };
@@ -27,14 +30,8 @@ const CORES: [usize; 2] = [0, 1];
 const RATE: f64 = 4000.0;
 /// Few and many connections.
 const CONNECTIONS: [usize; 2] = [1000, 10_000];
-/// How often each has its turn where all are measured beside each other, and for how long.
-const TURNS: usize = 10;
-const TURN: Duration = Duration::from_secs(1);
 /// Calls under way at once when as many are made as can be.
 const AT_ONCE: usize = 256;
-/// The crowd of the last round, and its rate: what one server has to carry.
-const FULL_HOUSE: (usize, f64) = (18_000, 5000.0);
-
 /// Where the servers are.
 #[derive(Args)]
 pub struct Programs {
@@ -53,6 +50,19 @@ pub struct Programs {
     /// How long each measurement takes, in seconds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Only these.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// One server after the other: memory, latency, the highest rate.
+    Each,
+    /// All in turns: what a signal costs at several rates.
+    Turns,
+    /// What only ours does.
+    Ours,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,13 +118,6 @@ struct Figures {
     /// Until the server's first answer to a join, and its first peers if it names any.
     join_p50_ms: f64,
     errors: u64,
-}
-
-/// Of one server among all of them.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-struct Cost {
-    cpu_us_per_signal: f64,
-    system_us_per_signal: f64,
 }
 
 struct Bench {
@@ -228,84 +231,6 @@ impl Bench {
         }
         Ok(figures)
     }
-
-    /// What a signal costs each of them with few connections, all in turns: a machine that is slower for
-    /// a while is so for all of them.
-    async fn in_turns(
-        &self,
-        contenders: &[Contender],
-    ) -> anyhow::Result<BTreeMap<Contender, Cost>> {
-        let mut all = Vec::new();
-        for contender in contenders {
-            let server = self.start(*contender)?;
-            let crowd = Crowd::new(contender.dialect(), vec![server.address], 0);
-            crowd.grow(CONNECTIONS[0]).await?;
-            all.push((*contender, server, crowd, [0.0; 3]));
-        }
-        for _ in 0..TURNS {
-            for (_, server, crowd, sums) in &mut all {
-                let before = (server.cpu(), server.system_cpu());
-                let (talk, _) = crowd.talk(RATE, 0.0, TURN).await;
-                sums[0] += server.cpu() - before.0;
-                sums[1] += server.system_cpu() - before.1;
-                sums[2] += talk.relayed.get() as f64;
-            }
-        }
-        let costs = all.into_iter().map(|(contender, _, _, sums)| {
-            let [cpu, system, relayed] = sums;
-            let cost = Cost {
-                cpu_us_per_signal: cpu * 1e6 / relayed.max(1.0),
-                system_us_per_signal: system * 1e6 / relayed.max(1.0),
-            };
-            (contender, cost)
-        });
-        Ok(costs.collect())
-    }
-
-    /// What only ours does: coming back with a ticket; and how many one server carries.
-    async fn ours(&self) -> anyhow::Result<serde_json::Value> {
-        let server = self.start(Contender::Fugitive)?;
-        let crowd = Crowd::new(Contender::Fugitive.dialect(), vec![server.address], 0);
-        crowd.grow(CONNECTIONS[0]).await?;
-        let mut costs = [0.0; 2];
-        let mut times = [Percentiles::default(); 2];
-        // In turn, so that what else happens on the machine hits both.
-        for _ in 0..3 {
-            for (i, with_ticket) in [false, true].into_iter().enumerate() {
-                let before = server.cpu();
-                let count = CONNECTIONS[0];
-                let tally = crowd.navigate(count, 500.0, with_ticket).await?;
-                costs[i] += (server.cpu() - before) * 1e6 / count as f64 / 3.0;
-                let took = if with_ticket {
-                    &tally.resume
-                } else {
-                    &tally.join
-                };
-                times[i] = took.borrow().percentiles();
-            }
-        }
-        let (many, rate) = FULL_HOUSE;
-        crowd.grow(many).await?;
-        crowd.tally();
-        sleep(Duration::from_secs(1)).await;
-        let before = (server.cpu(), own_cpu());
-        let (talk, took) = crowd.talk(rate, 0.0, self.time()).await;
-        let share = |spent: f64| spent / took;
-        Ok(json!({
-            "join_cpu_us": costs[0],
-            "resume_cpu_us": costs[1],
-            "join_to_first_offer_p50_ms": times[0].p50,
-            "resume_to_first_offer_p50_ms": times[1].p50,
-            "full_house": {
-                "connections": crowd.here(),
-                "relayed_per_second": talk.relayed.get() as f64 / took,
-                "relay_ms": talk.relay.borrow().percentiles(),
-                "server_cpu_share": share(server.cpu() - before.0),
-                "generator_cpu_share": share(own_cpu() - before.1),
-                "errors": talk.errors.borrow().clone(),
-            },
-        }))
-    }
 }
 
 fn errors(counts: &BTreeMap<String, u64>) -> u64 {
@@ -329,8 +254,9 @@ pub async fn run(programs: Programs) -> anyhow::Result<()> {
     let bench = Bench { programs, folder };
     let mut all: BTreeMap<Contender, Vec<Figures>> = BTreeMap::new();
     let mut failed = BTreeMap::new();
+    let does = |part| bench.programs.parts.is_empty() || bench.programs.parts.contains(&part);
     for round in 0..bench.programs.rounds {
-        for contender in &contenders {
+        for contender in contenders.iter().filter(|_| does(Part::Each)) {
             eprintln!("round {}: {}", round + 1, contender.name());
             match bench.measure(*contender).await {
                 Ok(figures) => {
@@ -344,16 +270,23 @@ pub async fn run(programs: Programs) -> anyhow::Result<()> {
             }
         }
     }
-    eprintln!("all in turns");
-    contenders.retain(|contender| all.contains_key(contender));
-    let in_turns = bench.in_turns(&contenders).await?;
-    eprintln!("ours alone");
-    let ours = bench.ours().await?;
+    contenders.retain(|contender| !failed.contains_key(contender.name()));
+    let mut curve = Vec::new();
+    if does(Part::Turns) {
+        eprintln!("all in turns");
+        curve = bench.curve(&contenders).await?;
+    }
+    let mut ours = Value::Null;
+    if does(Part::Ours) {
+        eprintln!("ours alone");
+        ours = bench.ours().await?;
+    }
     let medians: BTreeMap<Contender, Figures> = all
         .iter()
         .map(|(contender, figures)| (*contender, median(figures)))
         .collect();
-    let ratios = ratios(&medians, &in_turns);
+    let ratios = ratios(&medians);
+    let curve: Vec<Value> = curve.iter().map(Point::json).collect();
     for (contender, figures) in &medians {
         println!(
             "{:22} cpu a signal {:6.1} and {:6.1} us (kernel {:.1} and {:.1}); a connection {:5.1} and {:5.1} KiB; relay p50 {:7.2} ms, p99 {:7.2} ms; at most {:7.0}/s (generator at {:.0} %); join p50 {:.2} ms",
@@ -371,18 +304,6 @@ pub async fn run(programs: Programs) -> anyhow::Result<()> {
             figures.join_p50_ms,
         );
     }
-    for (contender, cost) in &in_turns {
-        println!(
-            "{:22} in turns with the others: cpu a signal {:6.1} us (kernel {:.1})",
-            contender.name(),
-            cost.cpu_us_per_signal,
-            cost.system_us_per_signal,
-        );
-    }
-    let in_turns: BTreeMap<&str, Cost> = in_turns
-        .into_iter()
-        .map(|(contender, cost)| (contender.name(), cost))
-        .collect();
     let servers: BTreeMap<&str, &Figures> = medians
         .iter()
         .map(|(contender, figures)| (contender.name(), figures))
@@ -394,7 +315,7 @@ pub async fn run(programs: Programs) -> anyhow::Result<()> {
             "connections": CONNECTIONS,
             "rounds": bench.programs.rounds,
             "servers": servers,
-            "in_turns": in_turns,
+            "in_turns": curve,
             "ours": ours,
             "ratios_to_the_best_other": ratios,
             "failed": failed,
@@ -433,10 +354,7 @@ fn median(figures: &[Figures]) -> Figures {
 
 /// Ours by the best of the others: below one is better, but for the rate. Beside it what of that nobody
 /// could do without: what the kernel takes of ours, and all that the floor takes.
-fn ratios(
-    medians: &BTreeMap<Contender, Figures>,
-    in_turns: &BTreeMap<Contender, Cost>,
-) -> Option<serde_json::Value> {
+fn ratios(medians: &BTreeMap<Contender, Figures>) -> Option<Value> {
     let ours = medians.get(&Contender::Fugitive)?;
     let floor = medians.get(&Contender::Floor);
     let others: Vec<&Figures> = medians
@@ -454,22 +372,10 @@ fn ratios(
         best(|f| f.cpu_us_per_signal[0]),
         best(|f| f.cpu_us_per_signal[1]),
     ];
-    let turns = |contender: Contender| in_turns.get(&contender).copied().unwrap_or_default();
-    let best_in_turns = in_turns
-        .iter()
-        .filter(|(contender, _)| !matches!(contender, Contender::Fugitive | Contender::Floor))
-        .map(|(_, cost)| cost.cpu_us_per_signal)
-        .fold(f64::INFINITY, f64::min);
     let by_cpu = |us: [f64; 2]| [us[0] / cpu[0], us[1] / cpu[1]];
     let most = others.iter().map(|f| f.highest_rate).fold(0.0, f64::max);
     Some(json!({
         "cpu_per_signal": [least(|f| f.cpu_us_per_signal[0]), least(|f| f.cpu_us_per_signal[1])],
-        "cpu_per_signal_in_turns":
-            turns(Contender::Fugitive).cpu_us_per_signal / best_in_turns,
-        "of_it_the_kernel_in_turns":
-            turns(Contender::Fugitive).system_us_per_signal / best_in_turns,
-        "floor_cpu_per_signal_in_turns":
-            turns(Contender::Floor).cpu_us_per_signal / best_in_turns,
         "of_it_the_kernel": by_cpu(ours.system_us_per_signal),
         "floor_cpu_per_signal": floor.map(|floor| by_cpu(floor.cpu_us_per_signal)),
         "memory_per_connection":

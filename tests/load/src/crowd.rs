@@ -234,10 +234,10 @@ impl Crowd {
         (tally, took)
     }
 
-    /// Sends so many visitors to another page, at a rate, and waits until they are there.
+    /// Sends these visitors to another page, at a rate, and waits until they are there.
     pub async fn navigate(
         &self,
-        count: usize,
+        who: &[usize],
         rate: f64,
         with_ticket: bool,
     ) -> anyhow::Result<Rc<Tally>> {
@@ -246,17 +246,26 @@ impl Crowd {
         let begun = Instant::now();
         let mut beats = interval(BEAT);
         let mut moved = 0;
-        while moved < count {
+        while moved < who.len() {
             beats.tick().await;
-            while moved < count && (moved as f64) < begun.elapsed().as_secs_f64() * rate {
-                let peers = self.shared.peers.borrow();
-                peers[moved % peers.len()].tell(Command::Navigate(with_ticket));
+            while moved < who.len() && (moved as f64) < begun.elapsed().as_secs_f64() * rate {
+                if let Some(peer) = self.shared.peers.borrow().get(who[moved]) {
+                    peer.tell(Command::Navigate(with_ticket));
+                }
                 moved += 1;
             }
         }
         sleep(Duration::from_millis(500)).await;
         self.wait_for(all).await?;
         Ok(self.tally())
+    }
+
+    /// Lets each have channels with all that it was offered, without a word between them.
+    pub async fn connect(&self) {
+        for peer in self.shared.peers.borrow().iter() {
+            peer.tell(Command::Connect);
+        }
+        sleep(Duration::from_millis(500)).await;
     }
 
     fn navigate_one(&self, with_ticket: bool) {

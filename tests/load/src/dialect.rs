@@ -8,6 +8,8 @@ use tokio_tungstenite::tungstenite::{
 
 /// The length of the description that every signal carries, in bytes.
 pub const DESCRIPTION: usize = 2048;
+/// Who navigates goes round so many pages, which have the same visitors.
+const PAGES: usize = 4;
 /// The digits at its beginning that say when it was sent.
 const STAMP: usize = 20;
 
@@ -18,6 +20,8 @@ pub struct Me {
     pub number: usize,
     /// The page, swarm or room it is on.
     pub page: usize,
+    /// Pages it was on before.
+    pub visits: usize,
     /// As the server calls it.
     pub id: String,
     /// To come back with.
@@ -46,6 +50,8 @@ pub enum Heard {
     Offer(Caller, u64),
     /// The answer to ours, and when it was sent.
     Answer(u64),
+    /// One of our partners went away.
+    Gone,
     /// The server says no.
     Refused(String),
     /// Of no interest here.
@@ -69,6 +75,10 @@ pub trait Dialect {
     fn offer(&self, me: &Me, sdp: &str, lot: usize) -> Option<Message>;
     /// The answer to a call.
     fn answer(&self, me: &Me, to: &Caller, sdp: &str) -> Message;
+    /// What is said when there are channels with all partners.
+    fn connected(&self, _: &Me) -> Vec<Message> {
+        Vec::new()
+    }
     /// What is said last.
     fn farewell(&self, me: &Me) -> Option<Message>;
     /// Understands a message.
@@ -100,7 +110,7 @@ impl Dialect for Fugitive {
     fn hello(&self, me: &Me) -> Option<Message> {
         Some(say(&ToServer::Join {
             version: VERSION,
-            page: format!("/{}/", me.page),
+            page: format!("/{}/{}/", me.page, me.visits % PAGES),
             want: self.want,
             ticket: me.ticket.clone(),
             room: None,
@@ -127,6 +137,11 @@ impl Dialect for Fugitive {
         signal("answer", &to.id, sdp)
     }
 
+    fn connected(&self, me: &Me) -> Vec<Message> {
+        let up = |peer: &String| say(&ToServer::Up { peer: peer.clone() });
+        me.partners.iter().map(up).collect()
+    }
+
     fn farewell(&self, _: &Me) -> Option<Message> {
         Some(say(&ToServer::Leave {}))
     }
@@ -151,7 +166,7 @@ impl Dialect for Fugitive {
             }
             Ok(ToClient::Gone { peer }) => {
                 me.partners.retain(|partner| *partner != peer);
-                Heard::Nothing
+                Heard::Gone
             }
             Ok(ToClient::Signal {
                 from,

@@ -83,6 +83,8 @@ pub struct Tally {
     pub relayed: Cell<u64>,
     /// Calls that were answered.
     pub answered: Cell<u64>,
+    /// How often somebody was told that another one went away.
+    pub gone: Cell<u64>,
     /// From sending a description to its arrival.
     pub relay: RefCell<Times>,
     /// From the first message to the first peers that are named, by those who come anew.

@@ -38,6 +38,8 @@ pub enum Command {
     Dial(u64),
     /// Say that you are still there.
     Beat,
+    /// Have channels with all whom it was offered.
+    Connect,
     /// Go to another page: come back with the ticket, or without.
     Navigate(bool),
     /// Go away.
@@ -104,6 +106,7 @@ impl Visitor {
                     failures = 0;
                     let mut me = self.me.borrow_mut();
                     me.id.clear();
+                    me.visits += 1;
                     if !with_ticket {
                         me.ticket = None;
                     }
@@ -224,6 +227,7 @@ impl Visitor {
             self.peer
                 .has_partners
                 .set(partners || !shared.dialect.is_paired());
+            let mut more = Vec::new();
             let say = tokio::select! {
                 message = socket.next() => match message {
                     Some(Ok(Message::Close(frame))) => {
@@ -236,6 +240,10 @@ impl Visitor {
                 command = to_do.recv() => match command {
                     Some(Command::Dial(due)) => self.dial(due),
                     Some(Command::Beat) => shared.dialect.beat(&self.me.borrow()),
+                    Some(Command::Connect) => {
+                        more = shared.dialect.connected(&self.me.borrow());
+                        None
+                    }
                     Some(Command::Navigate(with_ticket)) => {
                         self.depart(socket).await;
                         return Ok(End::Navigate(with_ticket));
@@ -246,7 +254,7 @@ impl Visitor {
                     }
                 },
             };
-            if let Some(message) = say {
+            for message in say.into_iter().chain(more) {
                 socket
                     .send(message)
                     .await
@@ -298,6 +306,10 @@ impl Visitor {
             }
             Heard::Refused(why) => {
                 tally.error(&why);
+                None
+            }
+            Heard::Gone => {
+                Tally::count(&tally.gone);
                 None
             }
             Heard::Joined | Heard::Offered | Heard::Nothing => None,

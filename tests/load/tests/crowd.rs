@@ -98,9 +98,10 @@ fn floor_relays_what_the_others_do() {
 fn visitors_who_navigate_come_back_with_their_tickets_or_as_others() {
     with_crowd(|crowd| async move {
         crowd.grow(20).await.unwrap();
-        let back = crowd.navigate(20, 200.0, true).await.unwrap();
+        let all: Vec<usize> = (0..20).collect();
+        let back = crowd.navigate(&all, 200.0, true).await.unwrap();
         assert_eq!(back.resume.borrow().percentiles().count, 20);
-        let anew = crowd.navigate(20, 200.0, false).await.unwrap();
+        let anew = crowd.navigate(&all, 200.0, false).await.unwrap();
         assert_eq!(anew.join.borrow().percentiles().count, 20);
         assert_eq!(crowd.here(), 20);
     });

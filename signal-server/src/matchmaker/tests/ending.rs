@@ -1,6 +1,6 @@
 //! What ends a connection, what of it stays for its owner to come back to, and what is forgotten.
 
-use super::*;
+use super::{away::REMEMBERED, *};
 
 #[test]
 fn silent_peer_is_gone_after_three_heartbeats_and_one_that_beats_is_not() {
