@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use fugitive_signal::{Position, ToClient};
+use fugitive_signal::{MOST_MEASURED, Measured, Position, ToClient};
 use rand::{Rng, RngExt};
 
 use super::{
@@ -41,6 +41,7 @@ impl Peer {
             place,
             coordinate: Coordinate::default(),
             bans: VecDeque::new(),
+            banned_by: 0,
             unreachable: VecDeque::new(),
             held: Vec::new(),
         }
@@ -131,6 +132,7 @@ impl Matchmaker {
                     let peer = Peer {
                         pages: former.pages,
                         bans: former.bans,
+                        banned_by: former.banned_by,
                         unreachable: former.unreachable,
                         coordinate: former.coordinate,
                         ..Peer::new(conn, &origin, place)
@@ -287,12 +289,36 @@ impl Matchmaker {
                 pages: peer.pages,
                 links: peer.links.into_keys().collect(),
                 bans: peer.bans,
+                banned_by: peer.banned_by,
                 unreachable: peer.unreachable,
                 coordinate: peer.coordinate,
                 until: now + REMEMBERED,
             };
             self.forgotten.push_back((former.until, id));
             self.formers.insert(id, former);
+        }
+    }
+
+    /// Measurements of a peer to those it has a channel with: no others can have been measured.
+    pub(super) fn measured(&mut self, id: Id, measured: Vec<Measured>, rng: &mut impl Rng) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        let mut coordinate = peer.coordinate;
+        for Measured { peer: other, rtt } in measured.into_iter().take(MOST_MEASURED) {
+            let link = other.parse().ok().and_then(|other: Id| {
+                let link = peer.links.get(&other)?;
+                (link.state == State::Up).then_some(other)
+            });
+            if let Some(other) = link.and_then(|other| self.peers.get(&other)) {
+                coordinate.measured(&other.coordinate, rtt, rng);
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(&id)
+            && peer.coordinate != coordinate
+        {
+            peer.coordinate = coordinate;
+            self.seat(id);
         }
     }
 }

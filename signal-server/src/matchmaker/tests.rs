@@ -6,7 +6,7 @@ mod pages;
 
 use std::collections::BTreeSet;
 
-use fugitive_signal::{Position, Signal};
+use fugitive_signal::{Measured, Position, Signal};
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
