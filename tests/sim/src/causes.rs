@@ -269,7 +269,7 @@ impl World<'_> {
         let best = takes.fold(f64::INFINITY, f64::min);
         let origin = (self.clock.now() - began) as f64 + len / down;
         match best / origin {
-            part if part.is_infinite() => "who had it has gone",
+            part if part.is_infinite() => "in truth nobody connected has it",
             part if part < 0.7 => "could have been well in time",
             part if part < 1.0 => "could have been in time",
             part if part < 1.1 => "hardly later",
