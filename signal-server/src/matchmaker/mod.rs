@@ -29,7 +29,7 @@ use std::{
 };
 
 use fugitive_core::content::ContentId;
-use fugitive_signal::{HEARTBEAT_SECONDS, MOST_HELD, MOST_MEASURED, Measured, ToClient, ToServer};
+use fugitive_signal::{HEARTBEAT_SECONDS, MOST_HELD, ToClient, ToServer};
 use rand::Rng;
 
 use self::{
@@ -162,6 +162,8 @@ struct Peer {
     place: Place,
     coordinate: Coordinate,
     bans: VecDeque<Id>,
+    /// By how many who were connected to it.
+    banned_by: u16,
     unreachable: VecDeque<(Id, u64)>,
     held: Vec<ContentId>,
 }
@@ -449,29 +451,6 @@ impl Matchmaker {
     fn close(&mut self, conn: Conn, why: &'static str, now: u64, out: &mut Vec<Output>) {
         out.push(Output::Close { conn, why });
         self.closed(conn, now, out);
-    }
-
-    /// Measurements of a peer to those it has a channel with: no others can have been measured.
-    fn measured(&mut self, id: Id, measured: Vec<Measured>, rng: &mut impl Rng) {
-        let Some(peer) = self.peers.get(&id) else {
-            return;
-        };
-        let mut coordinate = peer.coordinate;
-        for Measured { peer: other, rtt } in measured.into_iter().take(MOST_MEASURED) {
-            let link = other.parse().ok().and_then(|other: Id| {
-                let link = peer.links.get(&other)?;
-                (link.state == State::Up).then_some(other)
-            });
-            if let Some(other) = link.and_then(|other| self.peers.get(&other)) {
-                coordinate.measured(&other.coordinate, rtt, rng);
-            }
-        }
-        if let Some(peer) = self.peers.get_mut(&id)
-            && peer.coordinate != coordinate
-        {
-            peer.coordinate = coordinate;
-            self.seat(id);
-        }
     }
 }
 

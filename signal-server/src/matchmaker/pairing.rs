@@ -32,6 +32,12 @@ const FROM_ELSEWHERE: usize = 4;
 const LATER: f32 = 60.0;
 /// A peer whose every connection is taken is as if this much farther away, in milliseconds.
 const BUSY: f32 = 30.0;
+/// For each of those who were connected to it and banned it a peer is as if this much farther away, in
+/// milliseconds: it comes last, and nobody is shut out because others say so.
+const BANNED: f32 = 80.0;
+const MOST_BANNED: u16 = 10;
+/// Who has banned more than so many is believed by nobody else.
+const CREDIBLE: usize = 24;
 
 /// What two peers have with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,7 +251,10 @@ impl Matchmaker {
         // Those from anywhere are the least busy, wherever they are.
         rest.sort_by_key(|(_, other)| {
             let found = self.peers.get(other);
-            found.map(|found| (self.is_later(peer, found), found.busy))
+            found.map(|found| {
+                let banned = found.banned_by.min(MOST_BANNED);
+                (banned, self.is_later(peer, found), found.busy)
+            })
         });
         drawn.extend(rest.into_iter().take(want - near.min(want)));
         drawn.truncate(want);
@@ -262,7 +271,8 @@ impl Matchmaker {
         } else {
             0.0
         };
-        near + later + BUSY * f32::from(other.taken()) / f32::from(other.room)
+        let banned = BANNED * f32::from(other.banned_by.min(MOST_BANNED));
+        near + later + banned + BUSY * f32::from(other.taken()) / f32::from(other.room)
     }
 
     /// Whether it came later to the page on which both are.
@@ -351,18 +361,23 @@ impl Matchmaker {
         let Some(peer) = self.peers.get_mut(&id).filter(|_| id != other) else {
             return;
         };
-        if !peer.bans.contains(&other) {
+        let is_new = !peer.bans.contains(&other);
+        if is_new {
             if peer.bans.len() >= MOST_BANS {
                 peer.bans.pop_front();
             }
             peer.bans.push_back(other);
         }
+        let is_credible = is_new && peer.bans.len() <= CREDIBLE;
         if peer
             .links
             .get(&other)
             .is_some_and(|link| link.state == State::Up)
         {
             self.channels -= 1;
+            if is_credible && let Some(banned) = self.peers.get_mut(&other) {
+                banned.banned_by = banned.banned_by.saturating_add(1);
+            }
         }
         for (id, other) in [(id, other), (other, id)] {
             if let Some(peer) = self.peers.get_mut(&id) {

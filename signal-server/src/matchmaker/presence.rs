@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use fugitive_signal::{Position, ToClient};
+use fugitive_signal::{MOST_MEASURED, Measured, Position, ToClient};
 use rand::{Rng, RngExt};
 
 use super::{
     Conn, Coordinate, Crowd, LONGEST_PAGE, MOST_BEEN, MOST_LINKS, Matchmaker, Output, Page, Peer,
-    Place, ROOM, Site, names, page_key, refuse, send,
+    Place, ROOM, Site, names, page_key, pairing::State, refuse, send,
 };
 use crate::ticket::{self, Id};
 
@@ -40,6 +40,7 @@ impl Peer {
             place,
             coordinate: Coordinate::default(),
             bans: VecDeque::new(),
+            banned_by: 0,
             unreachable: VecDeque::new(),
             held: Vec::new(),
         }
@@ -286,5 +287,28 @@ impl Matchmaker {
             }
         }
         self.seat(id);
+    }
+
+    /// Measurements of a peer to those it has a channel with: no others can have been measured.
+    pub(super) fn measured(&mut self, id: Id, measured: Vec<Measured>, rng: &mut impl Rng) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        let mut coordinate = peer.coordinate;
+        for Measured { peer: other, rtt } in measured.into_iter().take(MOST_MEASURED) {
+            let link = other.parse().ok().and_then(|other: Id| {
+                let link = peer.links.get(&other)?;
+                (link.state == State::Up).then_some(other)
+            });
+            if let Some(other) = link.and_then(|other| self.peers.get(&other)) {
+                coordinate.measured(&other.coordinate, rtt, rng);
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(&id)
+            && peer.coordinate != coordinate
+        {
+            peer.coordinate = coordinate;
+            self.seat(id);
+        }
     }
 }

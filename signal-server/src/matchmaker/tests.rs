@@ -7,7 +7,7 @@ mod returning;
 
 use std::collections::BTreeSet;
 
-use fugitive_signal::{Position, Signal};
+use fugitive_signal::{Measured, Position, Signal};
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;

@@ -134,7 +134,7 @@ pub fn bound(workload: &Workload, people: &[Person], log: &Log) -> Bound {
 /// When a visitor has its first connection at the earliest, on the page where it is at this time:
 /// the socket (three round trips, the last of which carries the join), an offer and its answer, and
 /// what it takes to set a channel up with a near neighbour.
-fn connected(workload: &Workload, person: &Person, at: Time) -> Time {
+pub(crate) fn connected(workload: &Workload, person: &Person, at: Time) -> Time {
     let looks = if person.tabs {
         &person.looks[..]
     } else {

@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use fugitive_core::{content::GROUP, engine::FailReason};
 use serde::Serialize;
 
-use crate::world::{At, FetchKey, World};
+use crate::{
+    Time, bound,
+    site::Content,
+    world::{At, FetchKey, World},
+};
 
 /// What kept bytes from coming from a peer, when the origin's first one came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +29,7 @@ pub enum Cause {
     NotKnown,
     /// Who is known to hold it would have sent it later.
     Slower,
-    /// Peers were asked too, and had not answered.
+    /// Peers were asked too, one of ours held it, and had not answered.
     Raced,
     /// Who holds it served others.
     Busy,
@@ -81,6 +85,9 @@ pub struct Lost {
     pub held: u64,
     /// Of these, what was asked for later than the page's first second.
     pub later: u64,
+    /// Of these, what somebody held and the page could have had a connection for when it was asked for:
+    /// what keeps the offload from the bound in which no request waits.
+    pub reachable: u64,
 }
 
 /// The same as shares of all bytes that came over the network, as [`crate::measure::Figures::offload`].
@@ -92,6 +99,41 @@ pub struct Share {
     pub held: f64,
     /// Of these, what was asked for later than the page's first second.
     pub later: f64,
+    /// Of these, what the bound in which no request waits counts.
+    pub reachable: f64,
+}
+
+/// Why the origin sends something.
+#[derive(Clone, Copy, Debug)]
+pub struct Why {
+    pub(crate) cause: Cause,
+    pub(crate) held: bool,
+    pub(crate) later: bool,
+    pub(crate) reachable: bool,
+    /// More closely.
+    pub(crate) detail: &'static str,
+}
+
+impl Why {
+    /// It was of no use.
+    pub(crate) const IN_VAIN: Self = Self {
+        cause: Cause::InVain,
+        held: false,
+        later: false,
+        reachable: false,
+        detail: "",
+    };
+}
+
+/// The same more closely, as shares of all bytes.
+pub(crate) fn details(
+    lost: &BTreeMap<(Cause, &'static str), u64>,
+    total: f64,
+) -> Vec<(&'static str, &'static str, f64)> {
+    let row = |((cause, detail), bytes): (&(Cause, &'static str), &u64)| {
+        (cause.words(), *detail, *bytes as f64 / total)
+    };
+    lost.iter().map(row).collect()
 }
 
 pub(crate) fn shares(lost: &BTreeMap<Cause, Lost>, total: f64) -> Vec<(&'static str, Share)> {
@@ -101,6 +143,7 @@ pub(crate) fn shares(lost: &BTreeMap<Cause, Lost>, total: f64) -> Vec<(&'static 
             bytes: share(lost.bytes),
             held: share(lost.held),
             later: share(lost.later),
+            reachable: share(lost.reachable),
         };
         (cause.words(), share)
     };
@@ -117,17 +160,120 @@ impl World<'_> {
             return;
         };
         let group = (byte / GROUP) as u32;
-        let near = self.nearest_holder(at.who, content, group).is_some();
-        let held = near || self.somebody_holds(at.who, content, group);
+        let near = self.nearest_holder(at.who, content, group);
+        let held = near.is_some() || self.somebody_holds(at.who, content, group);
         let cause = match cause {
-            Cause::NotKnown | Cause::Behind if !held => Cause::NobodyHas,
+            Cause::NotKnown | Cause::Raced | Cause::Behind if !held => Cause::NobodyHas,
+            Cause::NotKnown | Cause::Raced | Cause::Behind if near.is_none() => Cause::NotConnected,
             Cause::NotKnown if is_asked => Cause::Raced,
-            Cause::NotKnown | Cause::Behind if !near => Cause::NotConnected,
             cause => cause,
         };
-        let later = began > self.people[at.who].looks[at.look].html + 1_000_000;
+        let person = &self.people[at.who];
+        let html = person.looks[at.look].html;
+        let earliest = bound::connected(self.workload, person, began);
+        let detail = match cause {
+            Cause::NoChannel if began < earliest => "before any page could have one",
+            Cause::NoChannel => self.why_no_channel(at.who),
+            Cause::NotConnected => self.why_not_connected(at.who, content, group),
+            Cause::NotKnown | Cause::Slower | Cause::Raced => {
+                self.would_peers_win(at.who, content, group, began)
+            }
+            _ => "",
+        };
+        let why = Why {
+            cause,
+            held,
+            later: began > html + 1_000_000,
+            reachable: held && began >= earliest && began >= person.worker,
+            detail,
+        };
         if let Some(fetch) = self.fetches.get_mut(fetch) {
-            fetch.cause = (cause, held, later);
+            fetch.why = why;
+        }
+    }
+
+    fn why_no_channel(&self, who: usize) -> &'static str {
+        match &self.visitors[who].bridge {
+            None => "the bridge has not begun",
+            Some(bridge) if bridge.me.is_none() => "the server has not answered",
+            Some(bridge) if bridge.links.is_empty() => "nobody was offered",
+            Some(_) => "dialling",
+        }
+    }
+
+    /// Of those who have it, who serve and can be connected to.
+    fn why_not_connected(&self, who: usize, content: Content, group: u32) -> &'static str {
+        let Some(bridge) = &self.visitors[who].bridge else {
+            return "no bridge";
+        };
+        let dialled = bridge.links.values().filter_map(|key| {
+            let link = self.links.get(*key).filter(|link| link.pipes.is_none())?;
+            let other = link.ends.iter().find(|end| end.who != who)?;
+            Some(other.who)
+        });
+        if dialled
+            .into_iter()
+            .any(|other| self.has(who, other, content, group))
+        {
+            return "one of them is dialled";
+        }
+        let mut room = 0;
+        let mut all = 0;
+        for other in self.holders.get(&content).into_iter().flatten() {
+            if self.has(who, *other, content, group) {
+                let links = self.visitors[*other]
+                    .bridge
+                    .as_ref()
+                    .map_or(0, |b| b.links.len());
+                room += usize::from(links < self.config(*other).max_peers);
+                all += 1;
+            }
+        }
+        match (room, all) {
+            (0, _) => "all of them have as many as they take",
+            (_, 1) => "one has it, with room",
+            (_, 2..=3) => "two or three have it, with room",
+            (_, 4..=7) => "four to seven have it, with room",
+            _ => "eight and more have it, with room",
+        }
+    }
+
+    fn has(&self, who: usize, other: usize, content: Content, group: u32) -> bool {
+        other != who
+            && self.visitors[other].bridge.is_some()
+            && self.serves(other, content, group)
+            && self.connects(who, other)
+    }
+
+    /// Had the best holder that is connected been asked when the page asked, with its line for itself, how
+    /// would it have stood with the origin, whose first byte has come now?
+    fn would_peers_win(
+        &self,
+        who: usize,
+        content: Content,
+        group: u32,
+        began: Time,
+    ) -> &'static str {
+        let Some(bridge) = &self.visitors[who].bridge else {
+            return "the bridge has gone";
+        };
+        let down = self.people[who].down;
+        let len = self.site.len(content) as f64;
+        let takes = bridge.links.values().filter_map(|key| {
+            let link = self.links.get(*key).filter(|link| link.pipes.is_some())?;
+            let other = link.ends.iter().find(|end| end.who != who)?.who;
+            let rate = down.min(self.people[other].up);
+            let holds = self.serves(other, content, group);
+            holds.then_some(2.0 * self.way(who, other) as f64 + len / rate)
+        });
+        let best = takes.fold(f64::INFINITY, f64::min);
+        let origin = (self.clock.now() - began) as f64 + len / down;
+        match best / origin {
+            part if part.is_infinite() => "in truth nobody connected has it",
+            part if part < 0.7 => "could have been well in time",
+            part if part < 1.0 => "could have been in time",
+            part if part < 1.1 => "hardly later",
+            _ => "later indeed",
         }
     }
 }

@@ -6,7 +6,7 @@ use fugitive_core::engine::{DropReason, FailReason};
 
 use crate::{
     Time,
-    causes::{Cause, Lost},
+    causes::{Cause, Lost, Why},
     site::Content,
     world::{At, Page},
 };
@@ -81,6 +81,8 @@ pub struct Log {
     pub(crate) useful: [u64; 3],
     /// What the origin sent, by why.
     pub causes: BTreeMap<Cause, Lost>,
+    /// And more closely.
+    pub details: BTreeMap<(Cause, &'static str), u64>,
     pub(crate) stocked: i64,
     pub(crate) held: u64,
     pub(crate) abandoned: u64,
@@ -164,13 +166,17 @@ impl Log {
         self.came[1] += bytes;
     }
 
-    /// The origin sent bytes because of this; whether somebody held them, and they were asked for late.
-    pub(crate) fn lost(&mut self, (cause, held, later): (Cause, bool, bool), bytes: u64) {
+    /// The origin sent bytes because of this.
+    pub(crate) fn lost(&mut self, why: Why, bytes: u64) {
         if bytes > 0 {
-            let lost = self.causes.entry(cause).or_default();
+            let lost = self.causes.entry(why.cause).or_default();
             lost.bytes += bytes;
-            lost.held += bytes * u64::from(held);
-            lost.later += bytes * u64::from(later);
+            lost.held += bytes * u64::from(why.held);
+            lost.later += bytes * u64::from(why.later);
+            lost.reachable += bytes * u64::from(why.reachable);
+            if !why.detail.is_empty() {
+                *self.details.entry((why.cause, why.detail)).or_default() += bytes;
+            }
         }
     }
 

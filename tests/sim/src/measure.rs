@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     Time,
     bound::Bound,
-    causes::{Share, shares},
+    causes::{Share, details, shares},
     lateness::{self, Late},
     log::{Log, Sample},
     people::{Gives, Person},
@@ -115,6 +115,8 @@ pub struct Figures {
     pub stories: BTreeMap<String, Story>,
     /// Why the rest of the bytes came from the origin: with the offload these are all of them.
     pub causes: Vec<(&'static str, Share)>,
+    /// Some of these more closely.
+    pub details: Vec<(&'static str, &'static str, f64)>,
     /// Between a visitor and the signal server, both ways.
     pub signalling: Quantiles,
     /// Connections that opened, and that did not.
@@ -234,6 +236,7 @@ impl Figures {
             gini_serving: gini(serving),
             stories: stories(&pairs),
             causes: shares(&together.causes, total),
+            details: details(&together.details, total),
             signalling: Quantiles::of(together.signalling.iter().map(|n| f64::from(*n)).collect()),
             links: together.links,
             unique_bytes: site.unique_bytes(),

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Time,
-    causes::Cause,
+    causes::Why,
     clock::mix,
     worker::{From, STALL},
     world::{At, Event, FetchKey, World},
@@ -28,8 +28,7 @@ pub struct Fetch {
     /// The origin has begun to answer, perhaps with more than the page reads as yet.
     pub(crate) answers: bool,
     head: bool,
-    /// Why, whether somebody held it, and whether it was asked for late.
-    pub(crate) cause: (Cause, bool, bool),
+    pub(crate) why: Why,
     is_over: bool,
 }
 
@@ -51,7 +50,7 @@ impl World<'_> {
             began: now,
             answers: false,
             head: false,
-            cause: (Cause::InVain, false, false),
+            why: Why::IN_VAIN,
             is_over: false,
         });
         self.with(at, number, |request| {
@@ -125,8 +124,8 @@ impl World<'_> {
         if is_first && !is_over && self.together {
             self.explain(at, number, key);
         }
-        let none = (Cause::InVain, false, false);
-        let cause = self.fetches.get(key).map_or(none, |fetch| fetch.cause);
+        let none = Why::IN_VAIN;
+        let why = self.fetches.get(key).map_or(none, |fetch| fetch.why);
         if is_last {
             self.fetches.remove(key);
         }
@@ -158,7 +157,7 @@ impl World<'_> {
             self.takes(at, number, bytes, 2);
         }
         let useful = self.log.useful[2] - before;
-        self.log.lost(cause, useful);
+        self.log.lost(why, useful);
         self.log.lost(none, bytes - useful);
         if next == Some(offset) {
             let goes_on = self.with(at, number, |request| request.at < request.end);

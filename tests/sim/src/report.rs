@@ -148,18 +148,23 @@ pub fn table(figures: &Figures) -> String {
     }
     row(
         "from the origin, because",
-        "of all bytes, held by somebody, asked for later".into(),
+        "of all bytes, held by somebody, asked for later, reachable without waiting".into(),
     );
     for (why, share) in &figures.causes {
         row(
             &format!("  {why}"),
             format!(
-                "{:>7} {:>7} {:>7}",
+                "{:>7} {:>7} {:>7} {:>7}",
                 percent(share.bytes),
                 percent(share.held),
-                percent(share.later)
+                percent(share.later),
+                percent(share.reachable)
             ),
         );
+        let closely = figures.details.iter().filter(|(cause, ..)| cause == why);
+        for (_, detail, bytes) in closely {
+            row(&format!("    {detail}"), format!("{:>7}", percent(*bytes)));
+        }
     }
     for (name, story) in &figures.stories {
         row(

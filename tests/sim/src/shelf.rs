@@ -72,7 +72,7 @@ impl World<'_> {
         }
     }
 
-    fn serves(&self, who: usize, content: Content, group: u32) -> bool {
+    pub(crate) fn serves(&self, who: usize, content: Content, group: u32) -> bool {
         let held = self.visitors[who].store.get(&content);
         let holds =
             |held: &Vec<(u32, u32)>| held.iter().any(|(from, to)| (*from..*to).contains(&group));

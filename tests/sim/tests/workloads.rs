@@ -46,8 +46,18 @@ fn every_byte_is_explained(figures: &Figures) {
     assert!((figures.offload + causes - 1.0).abs() < 1e-9, "{causes}");
     for (why, share) in &figures.causes {
         assert!(
-            share.held <= share.bytes && share.later <= share.bytes,
+            share.held <= share.bytes
+                && share.later <= share.bytes
+                && share.reachable <= share.held,
             "{why}"
+        );
+        let closely = figures.details.iter().filter(|(cause, ..)| cause == why);
+        let closely: Vec<f64> = closely.map(|(.., bytes)| *bytes).collect();
+        let said: f64 = closely.iter().sum();
+        assert!(
+            closely.is_empty() || (said - share.bytes).abs() < 1e-9,
+            "{why}: {said} of {}",
+            share.bytes
         );
     }
     let named = |name: &str| figures.causes.iter().any(|(why, _)| *why == name);

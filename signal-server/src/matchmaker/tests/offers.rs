@@ -348,3 +348,68 @@ fn who_asks_for_more_is_offered_first_who_came_to_the_page_before() {
     let first = room.say(before[0].conn, ToServer::More { want: 4 });
     assert!(matches!(first.as_slice(), [ToClient::Offered { peers }] if peers.len() == 4));
 }
+
+#[test]
+fn who_was_banned_by_those_who_were_connected_to_it_is_offered_after_all_others() {
+    let mut room = Room::new();
+    let liar = room.join("o", "/", 0, None);
+    let others: Vec<Joined> = (0..8).map(|_| room.join("o", "/", 0, None)).collect();
+    let mut connected = 0;
+    for victim in others.iter().take(3) {
+        let offered = room.more(victim, 16);
+        assert!(offered.contains(&liar.id));
+        let peer = liar.id.clone();
+        room.say(victim.conn, ToServer::Up { peer });
+        let peer = liar.id.clone();
+        room.say(victim.conn, ToServer::Ban { peer });
+        connected += 1;
+    }
+    let banned_by = |room: &Room, joined: &Joined| {
+        let id = joined.id.parse().unwrap();
+        room.matchmaker.peers[&id].banned_by
+    };
+    assert_eq!(banned_by(&room, &liar), connected);
+    for _ in 0..20 {
+        let newcomer = room.join("o", "/", 4, None);
+        assert!(!newcomer.offered.contains(&liar.id));
+        room.hang_up(newcomer.conn);
+    }
+    // It is not shut out, and takes with it what is said of it.
+    let back = room.join("o", "/next", 0, Some(&liar.ticket));
+    assert_eq!(banned_by(&room, &back), connected);
+    let newcomer = room.join("o", "/next", 16, None);
+    assert!(newcomer.offered.contains(&liar.id));
+}
+
+#[test]
+fn who_bans_strangers_or_everybody_is_not_believed() {
+    let mut room = Room::new();
+    let victims: Vec<Joined> = (0..40).map(|_| room.join("o", "/", 0, None)).collect();
+    let banned_by = |room: &Room, joined: &Joined| {
+        let id = joined.id.parse().unwrap();
+        room.matchmaker.peers[&id].banned_by
+    };
+    // Nobody it was connected to.
+    let slanderer = room.join("o", "/", 0, None);
+    let peer = victims[0].id.clone();
+    room.say(slanderer.conn, ToServer::Ban { peer });
+    assert_eq!(banned_by(&room, &victims[0]), 0);
+    // The same one twice counts once, and so many in all.
+    let accuser = room.join("o", "/", 0, None);
+    let mut known = BTreeSet::new();
+    for _ in 0..4 {
+        known.extend(room.more(&accuser, 16));
+    }
+    assert!(known.len() > 30);
+    for peer in &known {
+        for _ in 0..2 {
+            let up = ToServer::Up { peer: peer.clone() };
+            room.say(accuser.conn, up);
+            let ban = ToServer::Ban { peer: peer.clone() };
+            room.say(accuser.conn, ban);
+        }
+    }
+    let all = victims.iter().chain([&slanderer]);
+    let said: u16 = all.map(|victim| banned_by(&room, victim)).sum();
+    assert_eq!(said, 24);
+}

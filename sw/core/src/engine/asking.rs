@@ -20,7 +20,7 @@ use crate::{content::GROUP, port::WantId, wire::Message};
 const ASK_TIMEOUT: u64 = 1_000;
 const MIN_ASK_TIMEOUT: u64 = 200;
 /// A peer that never sent anything is asked only where it has so much of the origin's time.
-const UNPROVEN: f64 = 0.5;
+const UNPROVEN: f64 = 0.7;
 /// Peers asked at once.
 const MULTI_UNICAST: usize = 4;
 /// A peer that says it is busy is waited for no longer than this, in milliseconds.
@@ -352,7 +352,7 @@ impl Engine {
             }
             self.missed(at, next);
         }
-        if self.goes_on(number, next) {
+        if self.goes_on(number, next) || self.hears_more(number) {
             return;
         }
         self.fail(number, why);
@@ -445,6 +445,10 @@ impl Engine {
                 want.meets_until = 0;
                 changed = true;
             }
+            if want.hears_until != 0 && want.hears_until <= now && !want.heard {
+                want.heard = true;
+                changed = true;
+            }
         }
         for peer in &mut self.peers {
             if peer.busy_until != 0 && peer.busy_until <= now {
@@ -465,6 +469,9 @@ impl Engine {
             }
             if want.meets_until != 0 {
                 due = due.min(want.meets_until);
+            }
+            if want.hears_until != 0 && !want.heard {
+                due = due.min(want.hears_until);
             }
         }
         if !self.wants.is_empty() {

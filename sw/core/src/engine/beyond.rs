@@ -383,7 +383,7 @@ impl Engine {
             outboard,
         };
         let before = self.totals.sent;
-        self.send_frames(&peer, pull, groups.start, &read);
+        self.send_frames(&peer, pull, groups.start, &read, true);
         self.totals.relayed += self.totals.sent - before;
     }
 

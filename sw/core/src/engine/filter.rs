@@ -27,7 +27,7 @@ const MAX_CONTEXT: usize = 1024;
 /// The largest filter that is read, in 64-bit words.
 const MAX_WORDS: usize = MAX_CONTEXT * BITS / 64;
 /// Changes are told together, this long after the first, in milliseconds.
-const TOLD_AFTER: u64 = 300;
+const TOLD_AFTER: u64 = 100;
 const HELD: u64 = 0;
 const LACKED: u64 = 0x9e37_79b9_7f4a_7c15;
 

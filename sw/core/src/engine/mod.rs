@@ -21,6 +21,7 @@ mod dialling;
 mod directory;
 mod events;
 mod filter;
+mod framing;
 mod holdings;
 mod introductions;
 mod onward;

@@ -243,7 +243,8 @@ impl Engine {
             if let Some(want) = self.wanted(want) {
                 want.fails(from);
             }
-            self.pump(want);
+            // Others may have waited for room behind it.
+            self.pump_all();
         }
     }
 
@@ -256,7 +257,8 @@ impl Engine {
             if let Some(want) = self.wanted(want) {
                 want.busy += 1;
             }
-            self.pump(want);
+            // Others may have waited for room behind it.
+            self.pump_all();
         }
     }
 

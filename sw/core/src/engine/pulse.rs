@@ -7,6 +7,8 @@ use crate::{port::Connected, wire::Message};
 const FIRST_RATE: f64 = 1_500.0;
 /// And as this far away, in milliseconds.
 const FIRST_RTT: f64 = 80.0;
+/// What a new connection sends before it has heard anything, in bytes (RFC 9260, RFC 6928).
+const FIRST_WINDOW: f64 = 12_000.0;
 /// A rate is measured over at least this long, in milliseconds.
 const METER: u64 = 100;
 /// Peers that are this much later than the origin are not called slower, in milliseconds: nobody
@@ -185,7 +187,10 @@ impl Pulse {
             let sample = self.meter.1 as f64 / took.max(10) as f64;
             // A short one says less, and what the window held back is soon found out.
             let weight = if took >= METER { 0.5 } else { 0.2 };
-            self.rate = if self.rate == 0.0 {
+            // Nor is it slow because little came in a moment: that is what the way takes.
+            self.rate = if took < METER && sample < self.rate() {
+                self.rate
+            } else if self.rate == 0.0 {
                 sample
             } else {
                 self.rate + weight * (sample - self.rate)
@@ -208,7 +213,11 @@ impl Pulse {
 
     /// How long these bytes take, after so many round trips.
     pub(super) fn finish(&self, bytes: u64, trips: f64) -> f64 {
-        trips * self.rtt() + bytes as f64 / self.rate()
+        let steady = bytes as f64 / self.rate();
+        // What a new connection may have on its way doubles with each round trip.
+        let window = FIRST_WINDOW + self.got as f64;
+        let rounds = (1.0 + bytes as f64 / window).log2() - 1.0;
+        trips * self.rtt() + steady.max(rounds * self.rtt())
     }
 
     /// Whether a small resource would come later from it than from the origin.
@@ -298,5 +307,47 @@ impl Engine {
             }
         };
         self.peers.iter().map(due).min().unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_that_took_a_moment_says_nothing_of_the_rate_and_what_took_long_does() {
+        let mut pulse = Pulse::new(0);
+        pulse.took(50.0);
+        pulse.begins(0);
+        pulse.came(20_000, 90, true);
+        assert!(!pulse.is_measured());
+        // It was quick, for all that the way allows.
+        pulse.begins(1_000);
+        pulse.came(200_000, 1_070, true);
+        assert!(pulse.rate() > FIRST_RATE);
+        let quick = pulse.rate();
+        pulse.begins(2_000);
+        pulse.came(20_000, 2_450, true);
+        assert!(pulse.rate() < quick);
+        let mut slow = Pulse::new(0);
+        slow.begins(0);
+        slow.came(20_000, 400, true);
+        assert!(slow.is_measured() && slow.rate() < FIRST_RATE / 10.0);
+    }
+
+    #[test]
+    fn over_a_new_connection_much_takes_more_round_trips_than_little() {
+        let mut pulse = Pulse::new(0);
+        pulse.took(100.0);
+        let rate = pulse.rate();
+        let little = pulse.finish(6_000, 1.0);
+        assert!((little - 100.0 - 6_000.0 / rate).abs() < 1.0, "{little}");
+        let much = pulse.finish(180_000, 1.0);
+        assert!(much > 350.0, "{much}");
+        // What came before has opened the way.
+        pulse.begins(0);
+        pulse.came(1_000_000, 700, true);
+        let later = pulse.finish(180_000, 1.0);
+        assert!((later - 100.0 - 180_000.0 / pulse.rate()).abs() < 1.0);
     }
 }

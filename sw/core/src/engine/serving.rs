@@ -12,11 +12,11 @@ use super::{
     holdings::{Held, MAX_WATCHED, Watch},
     peers::Peer,
     pulse::Bucket,
-    want::For,
+    want::{For, SMALL},
 };
 use crate::{
-    content::{ContentId, GROUP, GROUPS_PER_BLOCK, group_bytes},
-    wire::{self, FRAME_GROUPS, Message},
+    content::{ContentId, GROUP, GROUPS_PER_BLOCK},
+    wire::{FRAME_GROUPS, Message},
 };
 
 /// A driver tells when a channel has no more than this left to send, in bytes.
@@ -48,9 +48,9 @@ const YIELD: u64 = 4;
 
 /// What one peer has pulled from us.
 pub(super) struct Serving {
-    buffered: u64,
+    pub(super) buffered: u64,
     /// When the channel last took anything.
-    moved_at: u64,
+    pub(super) moved_at: u64,
     queue: VecDeque<Job>,
     reads: VecDeque<Reading>,
     /// What was read last.
@@ -71,6 +71,7 @@ struct Job {
 struct Reading {
     ticket: u32,
     pull: u32,
+    len: u64,
     groups: Range<u32>,
     /// Answers leave in the order of the questions, whichever the store answers first.
     answer: Option<Option<Read>>,
@@ -397,6 +398,7 @@ impl Engine {
             serving.reads.push_back(Reading {
                 ticket,
                 pull,
+                len,
                 groups: groups.clone(),
                 answer: None,
                 stopped: false,
@@ -431,32 +433,11 @@ impl Engine {
                     }
                     self.send(to, &Message::Gone { pull });
                 }
-                Some(read) => self.send_frames(to, reading.pull, reading.groups.start, &read),
-            }
-        }
-    }
-
-    pub(super) fn send_frames(&mut self, to: &PeerId, pull: u32, mut first: u32, read: &Read) {
-        for groups in read.groups.chunks(FRAME_GROUPS as usize) {
-            let end = first + groups.len() as u32;
-            let proof = read.outboard.proof(first..end);
-            let bytes = wire::encode_frame(pull, first, groups, &proof);
-            let content = group_bytes(first..end, u64::MAX);
-            let content = content.end - content.start;
-            self.totals.sent += content;
-            let now = self.now;
-            if let Some(peer) = self.peer(to) {
-                peer.pulse.gave += content;
-                if peer.serving.buffered <= LOW_WATER {
-                    peer.serving.moved_at = now;
+                Some(read) => {
+                    let (pull, first) = (reading.pull, reading.groups.start);
+                    self.send_frames(to, pull, first, &read, reading.len <= SMALL);
                 }
-                peer.serving.buffered += bytes.len() as u64;
             }
-            self.out.push_back(Output::Send {
-                peer: to.clone(),
-                bytes,
-            });
-            first = end;
         }
     }
 

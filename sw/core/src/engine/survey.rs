@@ -1,18 +1,21 @@
 //! Questions about what the page will need, to peers who are on other pages, and to their peers.
 //!
 //! Whoever is on the same page says by its filter what it holds. The others are asked, once for many
-//! contents and before they are wanted, so that a want begins with knowing. A peer asks some of its
-//! own in turn, who answer for themselves, and says who of them holds what it lacks: those who hold
-//! much of it are met. An answer costs the peer as many of its answers as the question has contents.
+//! contents and before they are wanted, so that a want begins with knowing. A peer answers for itself at
+//! once, asks some of its own in turn, who answer for themselves, and then says who of them holds what it
+//! lacks: those who hold much of it are met. An answer costs the peer as many of its answers as the
+//! question has contents.
 
 use super::{
     Engine, PeerId,
     answers::{Known, Say},
     holdings::Held,
-    peers::Stage,
+    peers::{Peer, Stage},
+    want::For,
 };
 use crate::{
     content::ContentId,
+    port::WantId,
     wire::{MAX_WHICH, Message, Near, SHORT},
 };
 
@@ -23,6 +26,8 @@ const AGAIN: u64 = 15_000;
 /// For how long a no is believed, in milliseconds.
 const LACK_FOR: u64 = 14_000;
 const HAVE_FOR: u64 = 60_000;
+/// Who has just come, or was asked for many, says by then what it holds, in milliseconds.
+const SPEAKS: u64 = 400;
 /// Questions to one peer that may be out.
 const MAX_OUT: usize = 4;
 /// Peers that are asked for a peer.
@@ -42,6 +47,8 @@ const MAX_MEETINGS: usize = 3;
 pub(super) struct Survey {
     ask: u32,
     what: What,
+    /// For itself; what its peers hold may follow.
+    answered: bool,
 }
 
 enum What {
@@ -55,8 +62,6 @@ enum What {
 pub(super) struct Inquiry {
     peer: PeerId,
     ask: u32,
-    held: Vec<u32>,
-    part: Vec<u32>,
     near: Vec<Near>,
     waits_for: usize,
     until: u64,
@@ -86,7 +91,8 @@ impl Engine {
         for at in 0..self.peers.len() {
             let peer = &self.peers[at];
             let takes = peer.stage == Stage::Open && peer.version >= 2 && peer.filter.is_none();
-            if !takes || peer.surveys.len() >= MAX_OUT {
+            let out = peer.surveys.iter().filter(|survey| !survey.answered);
+            if !takes || out.count() >= MAX_OUT {
                 continue;
             }
             let unknown = lacking
@@ -113,9 +119,15 @@ impl Engine {
         self.send(&to, &Message::Which { ask, ids, deep });
         let surveys = &mut self.peers[at].surveys;
         if surveys.len() >= MAX_OUT {
-            surveys.remove(0);
+            let answered = surveys.iter().position(|survey| survey.answered);
+            surveys.remove(answered.unwrap_or(0));
         }
-        surveys.push(Survey { ask, what });
+        let answered = false;
+        surveys.push(Survey {
+            ask,
+            what,
+            answered,
+        });
     }
 
     /// A peer asks for many.
@@ -140,30 +152,27 @@ impl Engine {
                 }
             }
         }
-        let asked = if deep && serves && !rest.is_empty() && self.inquiries.len() < MAX_INQUIRIES {
-            self.inquire(from, ask, &rest, &short)
-        } else {
-            0
-        };
-        if asked == 0 {
-            let near = Vec::new();
-            let these = Message::These {
-                ask,
-                held,
-                part,
-                near,
-            };
-            return self.send(from, &these);
-        }
-        self.inquiries.push(Inquiry {
-            peer: from.clone(),
+        let near = Vec::new();
+        let these = Message::These {
             ask,
             held,
             part,
-            near: Vec::new(),
-            waits_for: asked,
-            until: now + INQUIRY_TIME,
-        });
+            near,
+        };
+        self.send(from, &these);
+        if !deep || !serves || rest.is_empty() || self.inquiries.len() >= MAX_INQUIRIES {
+            return;
+        }
+        let waits_for = self.inquire(from, ask, &rest, &short);
+        if waits_for > 0 {
+            self.inquiries.push(Inquiry {
+                peer: from.clone(),
+                ask,
+                near: Vec::new(),
+                waits_for,
+                until: now + INQUIRY_TIME,
+            });
+        }
     }
 
     /// Asks some of ours for a peer, and says how many.
@@ -184,10 +193,13 @@ impl Engine {
 
     fn inquiry_ends(&mut self, at: usize) {
         let inquiry = self.inquiries.remove(at);
+        if inquiry.near.is_empty() {
+            return;
+        }
         let these = Message::These {
             ask: inquiry.ask,
-            held: inquiry.held,
-            part: inquiry.part,
+            held: Vec::new(),
+            part: Vec::new(),
             near: inquiry.near,
         };
         self.send(&inquiry.peer, &these);
@@ -206,6 +218,7 @@ impl Engine {
             return;
         };
         match survey.what {
+            What::Ours(ids) if survey.answered => self.meet_holders(from, &ids, near),
             What::Ours(ids) => {
                 for (at, id) in ids.iter().enumerate() {
                     let at = at as u32;
@@ -215,7 +228,15 @@ impl Engine {
                         self.remember(from, *id, Say::Lacked, LACK_FOR);
                     }
                 }
+                // Where a peer of an earlier version says all at once nothing follows.
                 self.meet_holders(from, &ids, near);
+                if let Some(peer) = self.peer(from) {
+                    peer.surveys.push(Survey {
+                        ask,
+                        what: What::Ours(ids),
+                        answered: true,
+                    });
+                }
                 self.pump_all();
             }
             What::Theirs(asker, number, places) => {
@@ -269,6 +290,37 @@ impl Engine {
         }
     }
 
+    /// Whether somebody is about to say what it holds: then the network is asked, and the want stays, as
+    /// who has it may still be sooner.
+    pub(super) fn hears_more(&mut self, number: WantId) -> bool {
+        let now = self.now;
+        let Some(at) = self.want_at(number) else {
+            return false;
+        };
+        let want = &self.wants[at];
+        if want.whose != For::Us || !want.is_small() || want.delivered {
+            return false;
+        }
+        let on_page = self.context.page.is_some();
+        let is_quiet = |peer: &Peer| {
+            peer.stage == Stage::Open
+                && !want.failed.contains(&peer.id)
+                && matches!(self.known_for(want, peer), Known::Unknown)
+                && peer.is_to_speak(on_page, now)
+                && self.is_worth(want, peer, 1.0)
+        };
+        if want.hears_until != 0 && want.hears_until <= now || !self.peers.iter().any(is_quiet) {
+            return false;
+        }
+        let until = now + SPEAKS;
+        let want = &mut self.wants[at];
+        if want.hears_until == 0 {
+            want.hears_until = until;
+        }
+        self.unsure(at);
+        true
+    }
+
     /// A question is over; nothing if it was none of these.
     fn take_survey(&mut self, from: &PeerId, ask: u32) -> Option<Survey> {
         let peer = self.peer(from)?;
@@ -294,5 +346,14 @@ impl Engine {
                 self.inquired(&asker, number, None);
             }
         }
+    }
+}
+
+impl Peer {
+    /// What it holds of our page it is about to say: it has just come, or was asked.
+    fn is_to_speak(&self, on_page: bool, now: u64) -> bool {
+        let is_asked = |survey: &Survey| !survey.answered && matches!(survey.what, What::Ours(_));
+        let is_new = on_page && self.filter.is_none() && now < self.since + SPEAKS;
+        is_new || self.surveys.iter().any(is_asked)
     }
 }

@@ -86,6 +86,10 @@ pub(super) struct Want {
     pub spares: f64,
     /// A search beyond our peers was made.
     pub sought: bool,
+    /// Until when it waits for peers to say what they hold, while the network is asked too.
+    pub hears_until: u64,
+    /// That is over.
+    pub heard: bool,
     /// Somebody who has it is being introduced, and until when that is waited for.
     pub meets_until: u64,
 }
@@ -125,6 +129,8 @@ impl Want {
             reader: None,
             spares: 0.0,
             sought: false,
+            hears_until: 0,
+            heard: false,
             meets_until: 0,
             bytes,
         }

@@ -178,10 +178,74 @@ fn who_holds_what_the_page_needs_is_met_through_a_peer() {
     swarm.want(0, 1, ids[3], 20_000, 0..20_000);
     swarm.run(100);
     assert!(swarm.got_all(0, 1, &images[3]));
-    assert_eq!(swarm.visitors[0].tiers, [1]);
+    let tiers = &swarm.visitors[0].tiers;
+    assert!(!tiers.is_empty() && tiers.iter().all(|tier| *tier == 1));
     for who in 0..4 {
         assert!(swarm.visitors[who].engine.inquiries.is_empty());
     }
+}
+
+#[test]
+fn what_a_peer_holds_it_says_before_it_has_asked_its_own() {
+    let mut swarm = Swarm::apart(3);
+    swarm.connect(0, 1);
+    swarm.connect(1, 2);
+    let images: Vec<_> = (0..4).map(|n| noise(20_000, n)).collect();
+    let ids: Vec<_> = images.iter().map(|bytes| ContentId::of(bytes)).collect();
+    swarm.give(1, &images[0]);
+    swarm.run(100);
+    // Who is asked in turn never answers.
+    swarm.silent.push(2);
+    swarm.on_page(7, &[0], &ids);
+    swarm.run(100);
+    assert_eq!(swarm.said(1, "these"), 1);
+    swarm.want(0, 1, ids[0], 20_000, 0..20_000);
+    swarm.run(100);
+    assert!(swarm.got_all(0, 1, &images[0]));
+    assert_eq!(swarm.said(0, "ask"), 0);
+    // Nor is it told that nobody answered.
+    swarm.run(1_000);
+    assert_eq!(swarm.said(1, "these"), 1);
+    assert!(swarm.visitors[1].engine.inquiries.is_empty());
+}
+
+/// A peer that is 30 ms away opens, and at once the page wants what it may hold.
+fn opens_and_wants(is_held: bool, first_byte: u32) -> (Swarm, Vec<u8>) {
+    let mut swarm = Swarm::apart(2);
+    let bytes = noise(20_000, 1);
+    let id = ContentId::of(&bytes);
+    if is_held {
+        swarm.give(1, &bytes);
+    }
+    swarm.on_page(1, &[0, 1], &[id]);
+    let rate = 10_000_000;
+    swarm.input(0, Input::Origin { first_byte, rate });
+    swarm.delay.extend([((0, 1), 30), ((1, 0), 30)]);
+    swarm.run(500);
+    swarm.connect(0, 1);
+    swarm.want(0, 1, id, 20_000, 0..20_000);
+    (swarm, bytes)
+}
+
+#[test]
+fn while_a_peer_is_about_to_say_what_it_holds_the_network_is_asked_and_the_peer_may_still_win() {
+    let (mut swarm, bytes) = opens_and_wants(true, 300);
+    // It is too far for a question, and an answer that it gives unasked comes in time.
+    assert_eq!((swarm.said(0, "ask"), swarm.got(0, 1).1), (0, None));
+    assert_eq!(swarm.visitors[0].unsure, [1]);
+    swarm.run(250);
+    assert!(swarm.got_all(0, 1, &bytes));
+    assert_eq!(swarm.said(0, "ask"), 0);
+    // Who lacks it is not waited for any longer than it takes to say so.
+    let (mut swarm, _) = opens_and_wants(false, 300);
+    assert_eq!(swarm.got(0, 1).1, None);
+    swarm.run(2_000);
+    assert_eq!(swarm.got(0, 1).1, Some(Err(FailReason::NobodyHas)));
+    // Where the network is too near for that nobody is.
+    let (mut swarm, _) = opens_and_wants(true, 60);
+    assert!(matches!(swarm.got(0, 1).1, Some(Err(_))));
+    swarm.run(2_000);
+    assert_eq!(swarm.said(0, "pull"), 0);
 }
 
 #[test]

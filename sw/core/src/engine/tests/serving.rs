@@ -48,6 +48,31 @@ fn who_finds_no_slot_is_told_when_to_come_and_is_served_then() {
 }
 
 #[test]
+fn over_a_new_connection_the_first_group_comes_before_the_others() {
+    // 16 KiB take some hundred milliseconds.
+    let mut swarm = server(2, 160, |_| {});
+    let bytes = noise(100_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.want(1, 1, id, 100_000, 0..100_000);
+    swarm.run(220);
+    let got = swarm.got(1, 1).0.len() as u64;
+    assert_eq!(got, GROUP);
+    swarm.run(2_000);
+    assert!(swarm.got_all(1, 1, &bytes));
+    // When it has carried some more, frames are as large as ever.
+    let bytes = noise(1_000_000, 2);
+    let id = swarm.give(0, &bytes);
+    swarm.want(1, 2, id, 1_000_000, 0..1_000_000);
+    swarm.run(20_000);
+    assert!(swarm.got_all(1, 2, &bytes));
+    let bytes = noise(100_000, 3);
+    let id = swarm.give(0, &bytes);
+    swarm.want(1, 3, id, 100_000, 0..100_000);
+    swarm.run(220);
+    assert!(swarm.got(1, 3).0.is_empty());
+}
+
+#[test]
 fn those_who_are_served_take_turns() {
     let mut swarm = server(4, 1_000, |_| {});
     let bytes = noise(3_000_000, 1);
