@@ -1,14 +1,15 @@
 //! What holds for a cluster as it does for one server: room, bans, the directory, the threshold.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use fugitive_core::content::ContentId;
 use fugitive_signal::{ToClient, ToServer};
 use tokio::time::timeout;
 
 use crate::{
-    client::{Client, connect, join, joining},
+    client::{Client, connect, join, join_at, joining},
     cluster::{Node, is_offer_of, news, say_until_heard, server, server_with},
+    process::Process,
     running::{Running, until},
 };
 
@@ -33,6 +34,27 @@ async fn small(server: &Running, want: u16) -> Client {
     }
     client.hear().await;
     client
+}
+
+/// Asks who holds a content until that is these and nobody else.
+async fn until_found(asks: &mut Client, film: ContentId, wanted: &[&str]) {
+    let wanted: BTreeSet<_> = wanted.iter().map(|peer| (*peer).to_owned()).collect();
+    loop {
+        asks.say(&ToServer::Find { id: film, want: 4 }).await;
+        // Those here, and then those at each of the other servers.
+        let mut found = BTreeSet::new();
+        while let Ok(said) = timeout(Duration::from_millis(500), asks.hear()).await {
+            match said {
+                Some(ToClient::Holders { id, peers }) if id == film => found.extend(peers),
+                Some(ToClient::Gone { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        // Servers may not know each other yet, or not know that one was lost.
+        if found == wanted {
+            return;
+        }
+    }
 }
 
 async fn is_offered(server: &Running, peer: &str) -> bool {
@@ -124,24 +146,34 @@ async fn only_holder_is_found_at_another_server_on_another_page() {
     holder.say(&ToServer::Hold { ids: vec![film] }).await;
     settled(&mut holder).await;
     let mut asks = join(&there, "/", 0, None).await;
-    let peers = 'found: loop {
-        asks.say(&ToServer::Find { id: film, want: 4 }).await;
-        // Nobody here; then whoever is there.
-        loop {
-            match timeout(Duration::from_secs(1), asks.hear()).await {
-                Ok(Some(ToClient::Holders { id, peers })) if id == film && !peers.is_empty() => {
-                    break 'found peers;
-                }
-                Ok(Some(ToClient::Holders { .. })) => {}
-                Ok(other) => panic!("{other:?}"),
-                // The servers did not know each other yet.
-                Err(_) => break,
-            }
-        }
-    };
-    assert_eq!(peers, [holder.id.clone()]);
+    until_found(&mut asks, film, &[&holder.id]).await;
     say_until_heard(&mut asks, &mut holder).await;
     say_until_heard(&mut holder, &mut asks).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn directory_has_the_other_holders_when_a_server_is_killed() {
+    let node = Node::start(None);
+    let (here, there) = (server(&[&node]).await, server(&[&node]).await);
+    let url = node.url();
+    let arguments = ["--cluster", &url, "--set", "access.ticket-secret=shared"];
+    let mut process = Process::start("127.0.0.1:0", &arguments);
+    let film = ContentId::of(b"film");
+    let mut stays = join(&here, "/film", 0, None).await;
+    let mut goes = join_at(process.address, "/film", 0, None).await;
+    for holder in [&mut stays, &mut goes] {
+        holder.say(&ToServer::Hold { ids: vec![film] }).await;
+        settled(holder).await;
+    }
+    let mut asks = join(&there, "/", 0, None).await;
+    until_found(&mut asks, film, &[&stays.id, &goes.id]).await;
+    process.kill();
+    until_found(&mut asks, film, &[&stays.id]).await;
+    say_until_heard(&mut asks, &mut stays).await;
+    // Who was there is so again, at another server and from there.
+    let mut back = join(&here, "/film", 0, Some(goes.ticket.clone())).await;
+    back.say(&ToServer::Hold { ids: vec![film] }).await;
+    until_found(&mut asks, film, &[&stays.id, &goes.id]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
