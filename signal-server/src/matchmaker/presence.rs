@@ -91,7 +91,7 @@ impl Site {
                     true => (&mut crowd.count, &mut crowd.away),
                     false => (&mut crowd.away, &mut crowd.count),
                 };
-                (*from, *to) = (*from - 1, *to + 1);
+                (*from, *to) = (from.saturating_sub(1), *to + 1);
             }
         }
     }
