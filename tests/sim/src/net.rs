@@ -341,8 +341,10 @@ impl Net {
                     ORIGIN_OVERHEAD
                 };
                 let takes = (piece.size as f64 * overhead / node.down) as Time;
+                // What came before may be through at this very moment, and is told of first.
+                let is_idle = node.down_free < now;
                 node.down_free = node.down_free.max(now) + takes;
-                if queued == 0 && takes <= MOMENT {
+                if is_idle && takes <= MOMENT {
                     return self.arrives(piece, clock);
                 }
                 clock.at(node.down_free, NetEvent::There(piece).into());
@@ -520,3 +522,6 @@ impl Net {
         clock.at(there, NetEvent::Queued(piece).into());
     }
 }
+
+#[cfg(test)]
+mod tests;
