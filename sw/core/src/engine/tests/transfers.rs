@@ -274,6 +274,34 @@ fn silent_peer_costs_a_timeout_and_another_one_serves() {
 }
 
 #[test]
+fn what_waited_for_room_goes_on_when_what_had_it_is_cancelled() {
+    let mut swarm = Swarm::new(2);
+    // Next to nothing comes of it.
+    swarm.visitors[0].up = 1;
+    swarm.run(100);
+    for want in 1..=4u32 {
+        let bytes = noise(2_000_000, want as u8);
+        let id = swarm.give(0, &bytes);
+        swarm.want(1, want, id, 2_000_000, 0..2_000_000);
+        swarm.run(10);
+    }
+    let small = swarm.give(0, &noise(20_000, 5));
+    swarm.want(1, 5, small, 20_000, 0..20_000);
+    swarm.run(200);
+    let is_pulled = |swarm: &Swarm| {
+        let peers = swarm.visitors[1].engine.peers.iter();
+        peers
+            .flat_map(|peer| &peer.pulls)
+            .any(|pull| pull.want == 5)
+    };
+    assert!(!is_pulled(&swarm));
+    for want in 1..=4u32 {
+        swarm.input(1, Input::Cancel { want });
+    }
+    assert!(is_pulled(&swarm));
+}
+
+#[test]
 fn cancel_stops_the_sender_within_its_window() {
     let mut swarm = Swarm::new(2);
     let bytes = noise(40_000_000, 1);
