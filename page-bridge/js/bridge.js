@@ -8,7 +8,7 @@ import { watch } from "./consent.js";
 import init, { Bridge, Host } from "./fugitive_bridge.js";
 import { idle } from "./idle.js";
 import { isForgotten } from "./off.js";
-import { adopt, expect, prefetch } from "./page.js";
+import { adopt, expect, foretell, prefetch } from "./page.js";
 import { choose, position } from "./position.js";
 import { offerPanel } from "./show.js";
 import { collect } from "./signals.js";
@@ -102,6 +102,7 @@ export async function start(settings, isFirst) {
       life.abort();
     });
     look(life.signal);
+    foretell(() => life.hasSwarm, life.signal);
   };
   const show = () => {
     if (!agreed || isOff || shown?.signal.aborted === false) return;
@@ -264,6 +265,7 @@ async function live(settings, life, consent, again) {
   host.tell(told);
   await turn.take(made);
   if (ended.aborted) return;
+  life.hasSwarm = true;
   phase = "now";
   life.look();
 
@@ -285,6 +287,7 @@ async function live(settings, life, consent, again) {
     open: () => bridge.open(),
     look: life.look,
     drain() {
+      life.hasSwarm = false;
       phase = "over";
       life.look();
       ours.abort();

@@ -65,6 +65,29 @@ export function expect() {
   serviceWorker.controller?.postMessage({ fugitive: "expect", page: location.pathname, urls: here });
 }
 
+/**
+ * Tells the worker which page a link that is pressed opens, so that who is there can be met meanwhile.
+ * That is in vain where this page has the swarm, as `hasSwarm` says, and goes.
+ */
+export function foretell(hasSwarm, signal) {
+  const pressed = (event) => {
+    const { type, button, pointerType, ctrlKey, metaKey, shiftKey, target: on } = event;
+    // A finger may be about to scroll.
+    if (button > 1 || (type === "pointerdown" && pointerType === "touch")) return;
+    const link = on.closest?.("a[href]:not([download])");
+    if (link?.origin !== location.origin || link.pathname === location.pathname) return;
+    const { pathname: page, target } = link;
+    const isElsewhere = button === 1 || ctrlKey || metaKey || shiftKey || !/^(_self)?$/.test(target);
+    // Some sites turn a page into the next one without leaving it.
+    const stays = isElsewhere || globalThis.Turbo || link.closest("[hx-boost]");
+    if (stays || !hasSwarm()) serviceWorker.controller?.postMessage({ fugitive: "turns", page });
+  };
+  // A keyboard's press is a click.
+  for (const type of ["pointerdown", "click"]) {
+    addEventListener(type, pressed, { capture: true, passive: true, signal });
+  }
+}
+
 /** Of these URLs those that are this site's, each once. */
 function ours(urls) {
   const full = urls.filter(Boolean).map((url) => new URL(url, location).href.split("#")[0]);

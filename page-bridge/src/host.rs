@@ -126,6 +126,10 @@ struct Running {
     governor: Governor,
     /// Pages before this one of which the signal server was not told.
     been: RefCell<Vec<String>>,
+    /// Whether it was told that we serve.
+    said_serves: Cell<bool>,
+    /// The page that is about to be turned to.
+    to_come: RefCell<Option<String>>,
     /// When the ledger is written down.
     saving: RefCell<Option<Timeout>>,
     /// Of the window.
@@ -156,6 +160,8 @@ impl Running {
             serve: Serve::default(),
             governor,
             been: RefCell::new(been),
+            said_serves: Cell::new(false),
+            to_come: RefCell::default(),
             saving: RefCell::default(),
             // As the engine begins: the signal server has not answered yet.
             peers: Cell::new((0, true)),
@@ -238,7 +244,7 @@ impl Running {
         let config = self.governor.config();
         self.ports.say_all(&self.governor.shown());
         self.handle(Input::Configure { config });
-        self.say_been();
+        self.say_serves();
     }
 
     /// What was served goes into the day's ledger, and what is too much ends.

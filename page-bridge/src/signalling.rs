@@ -189,6 +189,7 @@ impl Signalling {
             self.failures.set(0);
             self.send(&ToServer::Heartbeat {
                 measured: (self.measured)(),
+                serves: None,
             });
         } else {
             self.closed("no welcome");

@@ -90,7 +90,10 @@ impl Crowd {
     fn more(&mut self) -> (f64, usize) {
         let conn = Conn(self.rng.random_range(1..=self.peers));
         let (now, mut out) = (self.now(), Vec::new());
-        let more = ToServer::More { want: 8 };
+        let more = ToServer::More {
+            want: 8,
+            page: None,
+        };
         let begun = Instant::now();
         self.matchmaker
             .receive(conn, more, now, &mut self.rng, &mut out);

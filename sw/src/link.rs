@@ -174,6 +174,11 @@ impl Link {
         self.tell_whole_context();
     }
 
+    /// A page says that the visitor is about to turn to another.
+    pub fn turns(&self, page: String) {
+        self.say(&ToBridge::Turns { page });
+    }
+
     fn tell_whole_context(&self) {
         let ids = self.context.borrow().ids.iter().copied().collect();
         self.tell_context(ids);

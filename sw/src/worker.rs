@@ -149,6 +149,12 @@ async fn hear(state: &Rc<State>, event: &ExtendableMessageEvent) {
                 ahead::expect(state, &sender, page, urls).await;
             }
         }
+        Some("turns") => {
+            if let Some(page) = field("page").as_string() {
+                state.reach_bridge().await;
+                state.link.turns(page);
+            }
+        }
         Some("stats") => {
             state.settle();
             state.store().await;

@@ -87,6 +87,11 @@ impl Running {
                 self.context(page, ids);
                 self.carry_out();
             }
+            ToBridge::Turns { page } => {
+                let name = name_of(&page);
+                self.to_come.replace(Some(page));
+                self.handle(Input::Turns { page: name });
+            }
             ToBridge::Policy { limits } => {
                 if self.governor.policy(&limits) {
                     self.configure();
@@ -122,14 +127,12 @@ impl Running {
     /// What a page shows: that of the window, or another in whose place it holds the swarm.
     pub(super) fn context(&self, page: Option<String>, ids: Vec<ContentId>) {
         let page = page.unwrap_or_else(|| self.own_page.clone());
-        // As peers who are on it know it.
-        let hash = ContentId::of(page.as_bytes()).0;
-        let hash = u64::from_le_bytes(hash.first_chunk().copied().unwrap_or_default());
+        let name = name_of(&page);
         if *self.page.borrow() != page {
             self.page.replace(page.clone());
             self.say_to_server(&ToServer::Page { page });
         }
-        self.tell(Input::Context { page: hash, ids });
+        self.tell(Input::Context { page: name, ids });
     }
 
     pub(super) fn totals(&self) -> FromBridge {
@@ -164,4 +167,10 @@ impl Running {
             self.ports.say_all(&FromBridge::Near { near: changed });
         }
     }
+}
+
+/// A page as peers who are on it know it.
+fn name_of(page: &str) -> u64 {
+    let hash = ContentId::of(page.as_bytes()).0;
+    u64::from_le_bytes(hash.first_chunk().copied().unwrap_or_default())
 }

@@ -89,7 +89,10 @@ impl Running {
                 Err(unreadable) => log::debug(&["relayed: ", &unreadable.0].concat()),
             },
             Output::Drop { peer, why } => self.drop_peer(&peer, why),
-            Output::MorePeers { want } => self.say_to_server(&ToServer::More { want }),
+            Output::MorePeers { want, to_come } => {
+                let page = if to_come { self.to_come.take() } else { None };
+                self.say_to_server(&ToServer::More { want, page });
+            }
             Output::Hold { ids } => self.say_to_server(&ToServer::Hold { ids }),
             Output::Release { ids } => self.say_to_server(&ToServer::Release { ids }),
             Output::Find { id, want } => self.say_to_server(&ToServer::Find { id, want }),

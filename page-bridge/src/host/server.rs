@@ -29,7 +29,8 @@ impl Running {
                     ice,
                 });
                 self.handle(Input::Welcome { me, hold_over });
-                self.say_been();
+                self.said_serves.set(false);
+                self.say_serves();
             }
             ToClient::Offered { peers } => self.handle(Input::Offered {
                 peers: peers.iter().map(|peer| peer.as_str().into()).collect(),
@@ -55,16 +56,21 @@ impl Running {
         }
     }
 
-    /// Who serves says once where he was before: others are there now.
-    pub(super) fn say_been(&self) {
+    /// Who begins to serve, or does so no more, says so; and once where he was before: others are there
+    /// now.
+    pub(super) fn say_serves(&self) {
         let signalling = self.signalling.borrow();
-        let Some(signalling) = signalling
-            .as_ref()
-            .filter(|_| self.governor.config().slots > 0)
-        else {
+        let Some(signalling) = signalling.as_ref().filter(|it| it.is_joined()) else {
             return;
         };
-        if signalling.is_joined() && !self.been.borrow().is_empty() {
+        let serves = self.governor.config().slots > 0;
+        if self.said_serves.replace(serves) != serves {
+            signalling.say(&ToServer::Heartbeat {
+                measured: Vec::new(),
+                serves: Some(serves),
+            });
+        }
+        if serves && !self.been.borrow().is_empty() {
             let pages = self.been.take();
             signalling.say(&ToServer::Been { pages });
         }

@@ -53,6 +53,9 @@ pub enum ToServer {
     More {
         /// How many.
         want: u16,
+        /// Of this page, which I am about to turn to, instead of mine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        page: Option<String>,
     },
     /// The visitor went on to another page without leaving the one that joined: in another tab.
     Page {
@@ -77,6 +80,9 @@ pub enum ToServer {
         /// At most [`MOST_MEASURED`].
         #[serde(default)]
         measured: Vec<Measured>,
+        /// Whether I give others what I hold, where that changed; nothing at first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        serves: Option<bool>,
     },
     /// The channel to a peer that was offered to us, or we to it, is open.
     Up {
@@ -340,7 +346,13 @@ mod tests {
             assert_eq!(addressed(&sent[..length]), None);
         }
         assert_eq!(addressed(&encode(&ToServer::Leave {})), None);
-        assert_eq!(addressed(&encode(&ToServer::More { want: 1 })), None);
+        assert_eq!(
+            addressed(&encode(&ToServer::More {
+                want: 1,
+                page: None
+            })),
+            None
+        );
     }
 
     #[test]
@@ -375,7 +387,10 @@ mod tests {
                 room: None,
                 position: None,
             },
-            ToServer::More { want: 1 },
+            ToServer::More {
+                want: 1,
+                page: None,
+            },
             ToServer::Page { page: "/".into() },
             ToServer::Signal {
                 to: "ab".into(),
@@ -390,6 +405,7 @@ mod tests {
                     peer: "ab".into(),
                     rtt: 7,
                 }],
+                serves: None,
             },
             ToServer::Up { peer: "ab".into() },
             ToServer::Down { peer: "ab".into() },

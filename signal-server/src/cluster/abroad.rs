@@ -65,6 +65,8 @@ pub struct Call {
 
 struct Seeking {
     want: u16,
+    /// Of this page, where it is not the one that it is on.
+    page: Option<Arc<str>>,
     tries: usize,
     at: u64,
 }
@@ -143,7 +145,7 @@ impl Abroad {
     ) {
         let (want, came_back) = match message {
             ToServer::Join { want, ticket, .. } => (*want, ticket.is_some()),
-            ToServer::More { want } => (*want, false),
+            ToServer::More { want, .. } => (*want, false),
             ToServer::Find { id, want } => {
                 return self.find(conn, *id, *want, matchmaker, found, now);
             }
@@ -153,16 +155,22 @@ impl Abroad {
             return;
         };
         self.backbone.attend(&passport.origin);
+        // It is about to turn to that page.
+        let page = match message {
+            ToServer::More { page, .. } => page.as_deref(),
+            _ => None,
+        };
         // Peers of other pages do not make up for those of the same page.
-        let here = if came_back {
-            0
-        } else {
-            found.min(passport.companions)
+        let here = match page {
+            _ if came_back => 0,
+            None => found.min(passport.companions),
+            Some(_) => found,
         };
         let missing = want.min(MOST_OFFERED as u16).saturating_sub(here as u16);
         if missing > 0 {
             let seeking = Seeking {
                 want: missing,
+                page: page.map(Arc::from),
                 tries: 0,
                 at: now,
             };
@@ -177,7 +185,7 @@ impl Abroad {
             self.seeking.remove(&conn);
             return;
         };
-        let want = seeking.want;
+        let (want, page) = (seeking.want, seeking.page.clone());
         match AGAIN.get(seeking.tries) {
             Some(pause) => seeking.at = now + pause,
             None => {
@@ -187,7 +195,8 @@ impl Abroad {
         if let Some(seeking) = self.seeking.get_mut(&conn) {
             seeking.tries += 1;
         }
-        self.call_out(conn, passport, want, None);
+        let page = page.unwrap_or_else(|| passport.page.clone());
+        self.call_out(conn, Passport { page, ..passport }, want, None);
     }
 
     fn call_out(&mut self, conn: Conn, passport: Passport, want: u16, content: Option<ContentId>) {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Matchmaker, Peer, Site};
+use super::{Crowd, Matchmaker, Page, Peer, Site};
 
 /// A page of an origin, as servers name it to each other.
 pub type PageKey = u64;
@@ -61,12 +61,19 @@ impl Matchmaker {
         let site = self.sites.get(&peer.origin);
         let page = peer.pages.front().map(|(name, _)| name);
         let crowd = site.zip(page).and_then(|(site, page)| site.pages.get(page));
-        crowd.is_some_and(|crowd| {
-            let elsewhere = self.crowds_elsewhere.get(&crowd.key).copied();
-            let at_home = crowd.count - crowd.guests;
-            // Guests are among those who are elsewhere.
-            let count = crowd.count.max(at_home + elsewhere.unwrap_or(0));
-            count >= self.rules.threshold
-        })
+        crowd.is_some_and(|crowd| self.visitors(crowd) >= self.rules.threshold)
+    }
+
+    /// The number of a page, if enough are found there to be offered to one more.
+    pub(super) fn page_to_come(&self, origin: &str, page: &str) -> Option<Page> {
+        let crowd = self.sites.get(origin)?.pages.get(page)?;
+        (self.visitors(crowd) + 1 >= self.rules.threshold).then_some(crowd.page)
+    }
+
+    fn visitors(&self, crowd: &Crowd) -> usize {
+        let elsewhere = self.crowds_elsewhere.get(&crowd.key).copied();
+        let at_home = crowd.count - crowd.guests;
+        // Guests are among those who are elsewhere.
+        crowd.count.max(at_home + elsewhere.unwrap_or(0))
     }
 }

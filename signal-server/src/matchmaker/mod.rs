@@ -166,6 +166,8 @@ struct Peer {
     banned_by: u16,
     unreachable: VecDeque<(Id, u64)>,
     held: Vec<ContentId>,
+    /// It gives what it holds, as it says.
+    serves: bool,
 }
 
 struct Site {
@@ -333,8 +335,9 @@ impl Matchmaker {
         };
         match message {
             ToServer::Join { .. } => refuse(conn, "joined already", out),
-            ToServer::More { want } => {
-                let peers = names(&self.offer(id, want, Vec::new(), now, rng));
+            ToServer::More { want, page } => {
+                let page = page.as_deref();
+                let peers = names(&self.offer(id, want, page, Vec::new(), now, rng));
                 send(conn, ToClient::Offered { peers }, out);
             }
             ToServer::Page { page } => self.turn(id, &page, now, out),
@@ -362,7 +365,12 @@ impl Matchmaker {
                 let peers = names(&self.find(id, content, want, now, rng));
                 send(conn, ToClient::Holders { id: content, peers }, out);
             }
-            ToServer::Heartbeat { measured } => self.measured(id, measured, rng),
+            ToServer::Heartbeat { measured, serves } => {
+                if let (Some(peer), Some(serves)) = (self.peers.get_mut(&id), serves) {
+                    peer.serves = serves;
+                }
+                self.measured(id, measured, rng);
+            }
             ToServer::Leave {} => self.close(conn, "as you wish", now, out),
         }
     }

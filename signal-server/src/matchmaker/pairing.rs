@@ -32,6 +32,8 @@ const FROM_ELSEWHERE: usize = 4;
 const LATER: f32 = 60.0;
 /// A peer whose every connection is taken is as if this much farther away, in milliseconds.
 const BUSY: f32 = 30.0;
+/// A peer that does not serve is as if this much farther away, in milliseconds.
+const IDLE: f32 = 150.0;
 /// For each of those who were connected to it and banned it a peer is as if this much farther away, in
 /// milliseconds: it comes last, and nobody is shut out because others say so.
 const BANNED: f32 = 80.0;
@@ -136,13 +138,14 @@ impl Matchmaker {
         }
     }
 
-    /// Links `id` to others that it is to dial. Most are, or were, on its page: acquaintances, then
-    /// strangers. One in four, and whatever that leaves, goes to those it `knew` elsewhere, to
+    /// Links `id` to others that it is to dial. Most are, or were, on its page, or the one that is named:
+    /// acquaintances, then strangers. One in four, and whatever that leaves, goes to those it `knew` elsewhere, to
     /// strangers on the same site, and once more to whom it was to dial before.
     pub(super) fn offer(
         &mut self,
         id: Id,
         want: u16,
+        page: Option<&str>,
         knew: Vec<Id>,
         now: u64,
         rng: &mut impl Rng,
@@ -154,7 +157,13 @@ impl Matchmaker {
         if !self.has_company(peer) {
             return Vec::new();
         }
-        let page = peer.page();
+        let page = match page {
+            None => peer.page(),
+            Some(page) => match self.page_to_come(&peer.origin, page) {
+                Some(page) => page,
+                None => return Vec::new(),
+            },
+        };
         let welcome = |other: &Id| {
             let found = self.peers.get(other)?;
             let same = found.origin == peer.origin && is_welcome(id, peer, *other, found, now);
@@ -235,7 +244,9 @@ impl Matchmaker {
                 is_new
             });
         };
-        let cells = place::cells(peer.page(), &peer.place, &peer.coordinate);
+        // Those of the whole site are among them.
+        let on = if page == 0 { peer.page() } else { page };
+        let cells = place::cells(on, &peer.place, &peer.coordinate);
         for cell in cells.into_iter().filter(|cell| cell.page == page) {
             if drawn.len() >= want * CHOICE && cell.near != Near::Any {
                 continue;
@@ -253,7 +264,8 @@ impl Matchmaker {
             let found = self.peers.get(other);
             found.map(|found| {
                 let banned = found.banned_by.min(MOST_BANNED);
-                (banned, self.is_later(peer, found), found.busy)
+                let is_idle = !found.serves;
+                (banned, is_idle, self.is_later(peer, found), found.busy)
             })
         });
         drawn.extend(rest.into_iter().take(want - near.min(want)));
@@ -272,7 +284,8 @@ impl Matchmaker {
             0.0
         };
         let banned = BANNED * f32::from(other.banned_by.min(MOST_BANNED));
-        near + later + banned + BUSY * f32::from(other.taken()) / f32::from(other.room)
+        let idle = if other.serves { 0.0 } else { IDLE };
+        near + later + idle + banned + BUSY * f32::from(other.taken()) / f32::from(other.room)
     }
 
     /// Whether it came later to the page on which both are.

@@ -43,6 +43,7 @@ impl Peer {
             banned_by: 0,
             unreachable: VecDeque::new(),
             held: Vec::new(),
+            serves: false,
         }
     }
 }
@@ -157,6 +158,8 @@ impl Matchmaker {
             elsewhere: 0,
             place,
             since: now,
+            // A page that loads serves nobody yet.
+            serves: false,
             ..former
         };
         if is_seated {
@@ -175,7 +178,7 @@ impl Matchmaker {
             hold_over: self.rules.hold_over,
         };
         send(conn, welcome, out);
-        let peers = names(&self.offer(id, want, known, now, rng));
+        let peers = names(&self.offer(id, want, None, known, now, rng));
         send(conn, ToClient::Offered { peers }, out);
     }
 

@@ -127,7 +127,10 @@ impl Room {
     }
 
     fn more(&mut self, peer: &Joined, want: u16) -> Vec<String> {
-        match self.say(peer.conn, ToServer::More { want }).as_slice() {
+        match self
+            .say(peer.conn, ToServer::More { want, page: None })
+            .as_slice()
+        {
             [ToClient::Offered { peers }] => peers.clone(),
             other => panic!("{other:?}"),
         }
@@ -240,6 +243,7 @@ fn one_peer_announces_a_bounded_number_of_contents() {
         greedy.conn,
         ToServer::Heartbeat {
             measured: Vec::new(),
+            serves: None,
         },
     );
     room.tick();

@@ -220,7 +220,12 @@ async fn ten_thousand_joins_of_one_address_are_refused_but_for_a_few() {
         "the same /64"
     );
     assert!(from(&server, "2001:db8:0:1::1").await.is_ok());
-    bystander.say(&ToServer::More { want: 1 }).await;
+    bystander
+        .say(&ToServer::More {
+            want: 1,
+            page: None,
+        })
+        .await;
     assert!(bystander.hear().await.is_some());
 }
 
@@ -240,6 +245,7 @@ async fn messages_of_one_address_are_limited_together() {
             // It may be closed before all is sent.
             let beat = encode(&ToServer::Heartbeat {
                 measured: Vec::new(),
+                serves: None,
             });
             let _ = client.socket.send(Message::binary(beat)).await;
         }
@@ -291,7 +297,12 @@ async fn who_joins_with_the_handshake_is_welcome_without_another_word() {
     let peers = vec![before.id.clone()];
     assert_eq!(client.hear().await, Some(ToClient::Offered { peers }));
     // What follows is heard as ever.
-    client.say(&ToServer::More { want: 1 }).await;
+    client
+        .say(&ToServer::More {
+            want: 1,
+            page: None,
+        })
+        .await;
     assert!(matches!(
         client.hear().await,
         Some(ToClient::Offered { .. })
@@ -320,7 +331,13 @@ async fn handshake_that_carries_what_is_no_join_is_refused_and_nobody_suffers() 
     // What decodes is as welcome as a first message that says the same.
     for (message, why) in [
         (&b"\xc1\xc1"[..], "unreadable"),
-        (&encode(&ToServer::More { want: 1 }), "first message"),
+        (
+            &encode(&ToServer::More {
+                want: 1,
+                page: None,
+            }),
+            "first message",
+        ),
     ] {
         let protocol = [("sec-websocket-protocol", &*offered(message))];
         let client = knock(&server, "https://site", "", &protocol).await;

@@ -365,7 +365,11 @@ async fn halves_that_are_cut_off_work_alone_and_become_one_again() {
     // Whoever wants peers finds them, as soon as the nodes found each other.
     let found = async {
         loop {
-            a.say(&ToServer::More { want: 1 }).await;
+            a.say(&ToServer::More {
+                want: 1,
+                page: None,
+            })
+            .await;
             let news = timeout(Duration::from_secs(1), news(&mut a)).await;
             if let Ok(Some(ToClient::Offered { peers })) = news {
                 return peers;

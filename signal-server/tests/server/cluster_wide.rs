@@ -15,7 +15,12 @@ use crate::{
 
 /// Waits until the server has done with what was said so far.
 async fn settled(client: &mut Client) {
-    client.say(&ToServer::More { want: 0 }).await;
+    client
+        .say(&ToServer::More {
+            want: 0,
+            page: None,
+        })
+        .await;
     while !matches!(client.hear().await.unwrap(), ToClient::Offered { peers } if peers.is_empty()) {
     }
 }
@@ -68,7 +73,11 @@ async fn is_offered(server: &Running, peer: &str) -> bool {
 /// Asks until the one is offered, and never the other.
 async fn is_offered_but(asks: &mut Client, wanted: &str, never: &str) {
     loop {
-        asks.say(&ToServer::More { want: 4 }).await;
+        asks.say(&ToServer::More {
+            want: 4,
+            page: None,
+        })
+        .await;
         match timeout(Duration::from_secs(1), news(asks)).await {
             Ok(Some(ToClient::Offered { peers })) => {
                 assert!(!peers.iter().any(|peer| peer == never));

@@ -42,7 +42,12 @@ async fn draining_server_sends_each_client_elsewhere_at_a_moment_of_its_own() {
     assert!(moments.len() > 10, "{moments:?}");
     // Nobody new, but those who are there still talk, and files are served.
     assert!(connect(&server, Some("https://site")).await.is_err());
-    crowd[0].say(&ToServer::More { want: 2 }).await;
+    crowd[0]
+        .say(&ToServer::More {
+            want: 2,
+            page: None,
+        })
+        .await;
     assert!(matches!(
         crowd[0].hear().await,
         Some(ToClient::Offered { .. })
@@ -83,7 +88,12 @@ async fn half_open_socket_is_found_and_one_that_only_answers_pings_stays() {
     while begun.elapsed() < Duration::from_secs(6) {
         assert!(quiet.silent().await);
     }
-    quiet.say(&ToServer::More { want: 1 }).await;
+    quiet
+        .say(&ToServer::More {
+            want: 1,
+            page: None,
+        })
+        .await;
     assert!(matches!(quiet.hear().await, Some(ToClient::Offered { .. })));
     drop(lost);
 }
@@ -118,7 +128,12 @@ async fn handshake_that_trickles_in_is_given_up_and_holds_up_nobody() {
         };
         timeout(SOON, ended).await.expect("it is closed");
     }
-    client.say(&ToServer::More { want: 1 }).await;
+    client
+        .say(&ToServer::More {
+            want: 1,
+            page: None,
+        })
+        .await;
     assert!(client.hear().await.is_some());
 }
 
@@ -161,12 +176,22 @@ async fn peer_with_no_room_is_not_offered_until_a_channel_of_its_is_down() {
     let mut first = join(&server, "/", 4, None).await;
     assert_eq!(first.offered, std::slice::from_ref(&id));
     first.say(&ToServer::Up { peer: id.clone() }).await;
-    first.say(&ToServer::More { want: 0 }).await;
+    first
+        .say(&ToServer::More {
+            want: 0,
+            page: None,
+        })
+        .await;
     first.hear().await;
     let second = join(&server, "/", 4, None).await;
     assert_eq!(second.offered, std::slice::from_ref(&first.id));
     first.say(&ToServer::Down { peer: id.clone() }).await;
-    first.say(&ToServer::More { want: 0 }).await;
+    first
+        .say(&ToServer::More {
+            want: 0,
+            page: None,
+        })
+        .await;
     first.hear().await;
     let third = join(&server, "/", 4, None).await;
     assert!(third.offered.contains(&id));

@@ -214,7 +214,12 @@ async fn wall_clock_that_is_set_changes_what_others_go_by_and_nothing_else() {
             back.hear().await,
             Some(ToClient::Holders { id: content, peers })
         );
-        holder.say(&ToServer::More { want: 0 }).await;
+        holder
+            .say(&ToServer::More {
+                want: 0,
+                page: None,
+            })
+            .await;
         // Those of before who found it are gone meanwhile.
         while !matches!(holder.hear().await.unwrap(), ToClient::Offered { .. }) {}
     }

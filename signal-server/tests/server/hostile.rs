@@ -58,6 +58,7 @@ async fn each_trespass_has_one_line_in_the_log_and_the_server_goes_on() {
     let mut flood = visitor().await;
     let beat = Message::binary(encode(&ToServer::Heartbeat {
         measured: Vec::new(),
+        serves: None,
     }));
     for _ in 0..1_000_000 {
         // It is closed long before.
@@ -105,7 +106,12 @@ async fn each_trespass_has_one_line_in_the_log_and_the_server_goes_on() {
     server.until_said("header").await;
 
     assert_eq!(server.said("panicked"), 0);
-    bystander.say(&ToServer::More { want: 1 }).await;
+    bystander
+        .say(&ToServer::More {
+            want: 1,
+            page: None,
+        })
+        .await;
     assert!(matches!(
         bystander.hear().await,
         Some(ToClient::Offered { .. })
@@ -163,7 +169,12 @@ async fn nats_that_goes_and_comes_back_has_a_line_for_each() {
     })
     .await;
     assert_eq!(server.said("NATS: disconnected"), 1);
-    alone.say(&ToServer::More { want: 1 }).await;
+    alone
+        .say(&ToServer::More {
+            want: 1,
+            page: None,
+        })
+        .await;
     assert!(matches!(alone.hear().await, Some(ToClient::Offered { .. })));
 }
 
@@ -188,6 +199,7 @@ async fn messages_of_one_origin_are_limited_together_where_the_operator_says_so(
             // It may be closed by now.
             let beat = ToServer::Heartbeat {
                 measured: Vec::new(),
+                serves: None,
             };
             let _ = client.socket.send(Message::binary(encode(&beat))).await;
         }
@@ -198,7 +210,12 @@ async fn messages_of_one_origin_are_limited_together_where_the_operator_says_so(
         let limit = "too many messages of one origin";
         assert!(why.is_empty() || why == limit, "{why}");
     }
-    elsewhere.say(&ToServer::More { want: 1 }).await;
+    elsewhere
+        .say(&ToServer::More {
+            want: 1,
+            page: None,
+        })
+        .await;
     assert!(matches!(
         elsewhere.hear().await,
         Some(ToClient::Offered { .. })

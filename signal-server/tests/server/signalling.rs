@@ -94,7 +94,12 @@ async fn message_to_a_stranger_is_refused() {
         Some(ToClient::Refused { .. })
     ));
     assert!(first.silent().await);
-    second.say(&ToServer::More { want: 1 }).await;
+    second
+        .say(&ToServer::More {
+            want: 1,
+            page: None,
+        })
+        .await;
     let peers = vec![first.id.clone()];
     assert_eq!(second.hear().await, Some(ToClient::Offered { peers }));
 }
@@ -106,7 +111,13 @@ async fn garbage_closes_its_sender_and_nobody_else() {
     for garbage in [
         Message::binary(vec![0xc1; 50]),
         Message::binary(Vec::new()),
-        Message::binary(encode(&ToServer::More { want: 1 })[..4].to_vec()),
+        Message::binary(
+            encode(&ToServer::More {
+                want: 1,
+                page: None,
+            })[..4]
+                .to_vec(),
+        ),
         Message::text("{\"join\": 1}"),
         Message::binary(b"\x81\xa4join\x01".to_vec()),
     ] {
@@ -115,7 +126,12 @@ async fn garbage_closes_its_sender_and_nobody_else() {
         assert_ne!(client.refused().await, "", "{garbage:?}");
     }
     assert!(bystander.silent().await);
-    bystander.say(&ToServer::More { want: 1 }).await;
+    bystander
+        .say(&ToServer::More {
+            want: 1,
+            page: None,
+        })
+        .await;
     assert!(bystander.hear().await.is_some());
 }
 
@@ -140,7 +156,12 @@ async fn kind_of_a_later_version_is_ignored() {
     let mut client = join(&server, "/", 0, None).await;
     let later = encode(&Later::Dance { with: "me".into() });
     client.send(Message::binary(later)).await;
-    client.say(&ToServer::More { want: 1 }).await;
+    client
+        .say(&ToServer::More {
+            want: 1,
+            page: None,
+        })
+        .await;
     let peers = Vec::new();
     assert_eq!(client.hear().await, Some(ToClient::Offered { peers }));
 }
@@ -180,7 +201,12 @@ async fn client_that_never_reads_is_dropped_with_a_line_and_holds_up_nobody() {
     assert_eq!(gone, Some(ToClient::Gone { peer }));
     server.until_said("it does not read").await;
     assert_eq!(server.said("it does not read"), 1);
-    third.say(&ToServer::More { want: 4 }).await;
+    third
+        .say(&ToServer::More {
+            want: 4,
+            page: None,
+        })
+        .await;
     assert!(matches!(third.hear().await, Some(ToClient::Offered { .. })));
 }
 
@@ -229,6 +255,7 @@ async fn flood_closes_its_sender() {
     let mut client = join(&server, "/", 0, None).await;
     let beat = Message::binary(encode(&ToServer::Heartbeat {
         measured: Vec::new(),
+        serves: None,
     }));
     for _ in 0..3000 {
         if client.socket.feed(beat.clone()).await.is_err() {

@@ -55,6 +55,11 @@ pub enum ToBridge {
         #[serde(default)]
         page: Option<String>,
     },
+    /// The visitor is about to turn to this page, and the bridge's own stays.
+    Turns {
+        /// Its path.
+        page: String,
+    },
     /// What the origin is expected to need, as learnt.
     Origin {
         /// Until the first byte, in milliseconds.

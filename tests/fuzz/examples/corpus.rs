@@ -208,7 +208,13 @@ fn signal() {
         sdp: "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\n".into(),
     };
     let up = [
-        ("more", ToServer::More { want: 3 }),
+        (
+            "more",
+            ToServer::More {
+                want: 3,
+                page: None,
+            },
+        ),
         ("page", ToServer::Page { page: "/a".into() }),
         (
             "signal",
@@ -224,6 +230,7 @@ fn signal() {
                     peer: "1".repeat(32),
                     rtt: 17,
                 }],
+                serves: None,
             },
         ),
         ("leave", ToServer::Leave {}),

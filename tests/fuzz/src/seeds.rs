@@ -56,6 +56,9 @@ pub fn to_bridge() -> Vec<ToBridge> {
             id,
             len: 90_000,
         },
+        ToBridge::Turns {
+            page: "/list".into(),
+        },
         ToBridge::Find { id, len: 90_000 },
         ToBridge::Credit { want: 1, to: 9 },
         ToBridge::Cancel { want: 1 },

@@ -125,6 +125,7 @@ impl Dialect for Fugitive {
     fn beat(&self, _: &Me) -> Option<Message> {
         Some(say(&ToServer::Heartbeat {
             measured: Vec::new(),
+            serves: None,
         }))
     }
 

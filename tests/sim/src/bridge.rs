@@ -48,6 +48,32 @@ impl World<'_> {
         let config = self.config(who);
         self.tell(who, Input::Configure { config });
         self.say_been(who);
+        self.say_serves(who);
+    }
+
+    /// A link is pressed that opens a page in a tab of its own.
+    pub(crate) fn presses(&mut self, at: At) {
+        let page = self.people[at.who].looks[at.look].page as u64;
+        self.tell(at.who, Input::Turns { page });
+    }
+
+    fn page_to_come(&self, who: usize) -> Option<String> {
+        let look = self.people[who].looks.get(self.visitors[who].look + 1)?;
+        Some(self.site.pages[look.page].path.clone())
+    }
+
+    /// Whether it serves is said whenever that changes.
+    pub(crate) fn say_serves(&mut self, who: usize) {
+        let serves = self.config(who).slots > 0;
+        let Some(bridge) = self.visitors[who].bridge.as_mut() else {
+            return;
+        };
+        if bridge.me.is_some() && bridge.said_serves != serves {
+            bridge.said_serves = serves;
+            let measured = Vec::new();
+            let serves = Some(serves);
+            self.say_to_server(who, ToServer::Heartbeat { measured, serves });
+        }
     }
 
     /// The page has all it asked for at first, or took too long: from now on it serves.
@@ -72,6 +98,7 @@ impl World<'_> {
                 me: None,
                 conn: None,
                 said_been: false,
+                said_serves: false,
                 links: BTreeMap::new(),
                 sent_to: BTreeSet::new(),
                 peers: Peers::Coming,
@@ -219,7 +246,10 @@ impl World<'_> {
                 let event = Event::Read(at, ticket, content, groups);
                 self.clock.after((takes * 1e3) as Time, event);
             }
-            Output::MorePeers { want } => self.say_to_server(who, ToServer::More { want }),
+            Output::MorePeers { want, to_come } => {
+                let page = to_come.then(|| self.page_to_come(who)).flatten();
+                self.say_to_server(who, ToServer::More { want, page });
+            }
             Output::Hold { ids } => self.say_to_server(who, ToServer::Hold { ids }),
             Output::Release { ids } => self.say_to_server(who, ToServer::Release { ids }),
             Output::Find { id, want } => self.say_to_server(who, ToServer::Find { id, want }),

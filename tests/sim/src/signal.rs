@@ -134,7 +134,13 @@ impl World<'_> {
     pub(crate) fn heartbeat(&mut self, at: At) {
         if self.bridge(at).is_some_and(|bridge| bridge.conn.is_some()) {
             let measured = Vec::new();
-            self.say_to_server(at.who, ToServer::Heartbeat { measured });
+            self.say_to_server(
+                at.who,
+                ToServer::Heartbeat {
+                    measured,
+                    serves: None,
+                },
+            );
             self.clock.after(HEARTBEAT, Event::Heartbeat(at));
         }
     }
@@ -217,6 +223,7 @@ impl World<'_> {
                 }
                 self.tell(at.who, Input::Welcome { me, hold_over });
                 self.say_been(at.who);
+                self.say_serves(at.who);
             }
             ToClient::Offered { peers } => {
                 let peers = peers.iter().map(|peer| peer.as_str().into()).collect();

@@ -263,6 +263,8 @@ pub struct Browser {
     pub candidates: usize,
     /// The longest that a request waits for peers by the site's policy, in milliseconds.
     pub max_wait_ms: u32,
+    /// From the press on a link to the navigation, in milliseconds.
+    pub press_ms: f64,
 }
 
 /// What visitors do who mean harm or give nothing.

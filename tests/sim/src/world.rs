@@ -100,6 +100,8 @@ pub enum Event {
     Loaded(At),
     /// It is time to fetch what may be wanted next.
     Ahead(At),
+    /// A link to this page is pressed.
+    Presses(At),
     /// And what nobody had of it, again.
     Prefetch(At),
     /// A visitor gives less or more than before.
@@ -193,6 +195,8 @@ pub struct Bridge {
     pub conn: Option<Conn>,
     /// The server knows where the visitor was before.
     pub said_been: bool,
+    /// And that it serves.
+    pub said_serves: bool,
     /// Begun or open.
     pub links: BTreeMap<PeerId, LinkKey>,
     /// Sent to since the engine last heard what their channels have buffered.
@@ -350,6 +354,7 @@ impl<'a> World<'a> {
                 }
             }
             Event::Loaded(at) => self.loaded(at),
+            Event::Presses(at) => self.presses(at),
             Event::Ahead(at) => self.begin_prefetch(at),
             Event::Prefetch(at) => self.prefetch(at),
             Event::Reconfigure(at) => {
@@ -429,6 +434,18 @@ impl<'a> World<'a> {
         }
         self.clock.at(look.html + LOADING, Event::Loaded(at));
         self.clock.at(look.left, Event::Leaves(at));
+        if self.together
+            && self.people[at.who].tabs
+            && at.look + 1 < self.people[at.who].looks.len()
+        {
+            let press = (self.workload.browser.press_ms * 1e3) as Time;
+            let next = At {
+                look: at.look + 1,
+                ..at
+            };
+            self.clock
+                .at(look.left.saturating_sub(press), Event::Presses(next));
+        }
         self.log.comes(self.clock.now(), at.look == 0);
     }
 

@@ -74,3 +74,58 @@ async fn images_come_from_who_saw_their_page_in_an_earlier_visit_and_is_elsewher
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_on_the_page_that_a_pressed_link_opens_is_met_before_it_opens() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    // Whoever has met one other visitor looks for nobody more.
+    let one = LINE.replace(
+        " async",
+        " data-min-peers=1 data-target-peers=1 data-max-peers=4 async",
+    );
+    let show = "void (document.body.innerHTML = '<img src=/image0.jpg>')";
+    site.page_with("item.html", &one, "<p>an item</p>")?;
+    let links = "<a href=/item.html>here</a>\n<a href=/item.html target=_blank>in a tab</a>";
+    site.page_with("list.html", &one, links)?;
+    let origin = Origin::start(&site).await?;
+    let mut there = Vec::new();
+    for _ in 0..2 {
+        let visitor = Visitor::new(&driver).await?;
+        visitor.goto(&origin.url("/item.html")).await?;
+        visitor.until_controlled().await?;
+        visitor.eval::<()>(show).await?;
+        visitor.until_held(1).await?;
+        let serves = "(await fugitive.stats()).quiet == null";
+        visitor.until(serves).await?;
+        there.push(visitor);
+    }
+    for visitor in &there {
+        visitor.until("(await fugitive.stats()).peers > 0").await?;
+    }
+    let mut here = Vec::new();
+    for _ in 0..2 {
+        let visitor = Visitor::new(&driver).await?;
+        visitor.goto(&origin.url("/list.html")).await?;
+        visitor.until("(await fugitive.stats()).peers > 0").await?;
+        here.push(visitor);
+    }
+    // The last one met who is on its page, and nobody who has the image.
+    let [_, last] = &here[..] else { unreachable!() };
+    last.until_peers(1).await?;
+    origin.fault("/image0.jpg", Fault::Delay(PATIENCE));
+    let press = |link: &str| {
+        let event = "new PointerEvent('pointerdown', { bubbles: true, pointerType: 'mouse' })";
+        format!("void document.querySelector('{link}').dispatchEvent({event})")
+    };
+    // With this page its connections go: nothing is said of it, or the worker would not hear of it again
+    // within a second.
+    last.eval::<()>(&press("a:not([target])")).await?;
+    last.eval::<()>(&press("a[target]")).await?;
+    last.until_peers(2).await?;
+    last.body_hash("fugitive.fetch('/image0.jpg')").await?;
+    assert_eq!(last.until_served("/image0.jpg", 1).await?[0].0, "tier-1");
+    for visitor in there.into_iter().chain(here) {
+        visitor.quit().await?;
+    }
+    Ok(())
+}

@@ -71,7 +71,7 @@ impl Abroad {
         let want = call.want;
         let (ask, at_once) = match call.content {
             Some(id) => (ToServer::Find { id, want }, 0),
-            None => (ToServer::More { want }, want),
+            None => (ToServer::More { want, page: None }, want),
         };
         if let Some(guest) = self.guests.get(&(home, conn)).copied() {
             if matchmaker.heard(guest, now, out) {

@@ -167,13 +167,17 @@ impl World {
     }
 
     fn join(&mut self, site: usize, want: u16, ticket: Option<&str>) -> Visitor {
+        self.join_on(site, "/", want, ticket)
+    }
+
+    fn join_on(&mut self, site: usize, page: &str, want: u16, ticket: Option<&str>) -> Visitor {
         let at = &mut self.sites[site];
         at.next += 1;
         let conn = Conn(at.next);
         at.matchmaker.open(conn, "o", self.now);
         let join = ToServer::Join {
             version: 1,
-            page: "/".into(),
+            page: page.into(),
             want,
             ticket: ticket.map(str::to_owned),
             room: None,
@@ -352,9 +356,31 @@ fn silent_server_is_lost_and_what_was_said_meanwhile_is_made_good() {
     assert_eq!(world.guests(), 0);
     world.is_cut = false;
     world.wait(2);
-    world.say(b.site, b.conn, &ToServer::More { want: 1 });
+    world.say(
+        b.site,
+        b.conn,
+        &ToServer::More {
+            want: 1,
+            page: None,
+        },
+    );
     assert_eq!(world.heard(&b), [offered(&a)]);
     assert!(world.signal(&a, &b));
+}
+
+#[test]
+fn who_is_on_a_page_to_come_is_found_at_other_servers() {
+    let mut world = World::new(2);
+    let first = world.join_on(0, "/one", 0, None);
+    let there = world.join_on(1, "/two", 0, None);
+    world.wait(1);
+    let more = ToServer::More {
+        want: 1,
+        page: Some("/two".into()),
+    };
+    world.say(first.site, first.conn, &more);
+    assert_eq!(world.heard(&first).last(), Some(&offered(&there)));
+    assert!(world.signal(&first, &there) && world.signal(&there, &first));
 }
 
 #[test]
@@ -370,7 +396,14 @@ fn leave_that_was_lost_on_the_way_does_not_leave_a_guest_behind() {
     for _ in 0..80 {
         world.wait(1);
         let measured = Vec::new();
-        world.say(a.site, a.conn, &ToServer::Heartbeat { measured });
+        world.say(
+            a.site,
+            a.conn,
+            &ToServer::Heartbeat {
+                measured,
+                serves: None,
+            },
+        );
     }
     assert_eq!(world.guests(), 0);
 }

@@ -14,6 +14,7 @@ fn silent_peer_is_gone_after_three_heartbeats_and_one_that_beats_is_not() {
             alive.conn,
             ToServer::Heartbeat {
                 measured: Vec::new(),
+                serves: None,
             },
         ));
         room.tick();
@@ -39,7 +40,13 @@ fn connection_that_never_joins_is_closed() {
 fn anything_before_the_join_closes_and_a_second_join_is_refused() {
     let mut room = Room::new();
     let conn = room.open("o");
-    room.say(conn, ToServer::More { want: 1 });
+    room.say(
+        conn,
+        ToServer::More {
+            want: 1,
+            page: None,
+        },
+    );
     assert_eq!(room.closed, [(conn, "the first message must be a join")]);
     let peer = room.join("o", "/", 0, None);
     let answer = room.say(
@@ -113,6 +120,7 @@ fn links_of_one_that_left_long_ago_are_forgotten() {
         neighbour.conn,
         ToServer::Heartbeat {
             measured: Vec::new(),
+            serves: None,
         },
     );
     room.tick();
@@ -132,6 +140,7 @@ fn flood_closes_the_connection_and_a_steady_pace_does_not() {
             steady.conn,
             ToServer::Heartbeat {
                 measured: Vec::new(),
+                serves: None,
             },
         );
     }
@@ -142,6 +151,7 @@ fn flood_closes_the_connection_and_a_steady_pace_does_not() {
             flood.conn,
             ToServer::Heartbeat {
                 measured: Vec::new(),
+                serves: None,
             },
         );
     }

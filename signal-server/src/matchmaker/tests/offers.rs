@@ -34,6 +34,37 @@ fn load_is_spread_over_those_that_have_few_links() {
 }
 
 #[test]
+fn who_serves_is_offered_before_who_does_not_as_long_as_it_says_so() {
+    let mut room = Room::new();
+    let mut all: Vec<Joined> = (0..12).map(|_| room.join("o", "/", 0, None)).collect();
+    let says = |room: &mut Room, peer: &Joined, serves| {
+        let (measured, serves) = (Vec::new(), Some(serves));
+        room.say(peer.conn, ToServer::Heartbeat { measured, serves });
+    };
+    for peer in &all[..5] {
+        says(&mut room, peer, true);
+    }
+    let offered = |room: &mut Room, all: &[Joined], want| {
+        let newcomer = room.join("o", "/", want, None);
+        room.hang_up(newcomer.conn);
+        let places = newcomer
+            .offered
+            .iter()
+            .map(|id| all.iter().position(|peer| peer.id == *id));
+        places.collect::<BTreeSet<_>>()
+    };
+    let all_of = |places: std::ops::Range<usize>| places.map(Some).collect::<BTreeSet<_>>();
+    assert_eq!(offered(&mut room, &all, 5), all_of(0..5));
+    // One stops, and one comes back on another page, where it does not serve yet.
+    says(&mut room, &all[4], false);
+    room.hang_up(all[3].conn);
+    all[3] = room.join("o", "/", 0, Some(&all[3].ticket));
+    assert_eq!(offered(&mut room, &all, 3), all_of(0..3));
+    says(&mut room, &all[3], true);
+    assert_eq!(offered(&mut room, &all, 4), all_of(0..4));
+}
+
+#[test]
 fn nobody_is_offered_more_than_the_most_or_than_was_wanted() {
     let mut room = Room::new();
     for _ in 0..40 {
@@ -274,7 +305,13 @@ fn measurements_bring_peers_of_one_town_together() {
                 let rtt = far(&peers, i, &other);
                 measured.push(Measured { peer: other, rtt });
             }
-            room.say(peers[i].conn, ToServer::Heartbeat { measured });
+            room.say(
+                peers[i].conn,
+                ToServer::Heartbeat {
+                    measured,
+                    serves: None,
+                },
+            );
         }
         room.now += 20_000;
     }
@@ -337,7 +374,13 @@ fn who_asks_for_more_is_offered_first_who_came_to_the_page_before() {
     let asks = room.join("o", "/", 0, None);
     room.now += 1;
     let _after: Vec<_> = (0..12).map(|_| room.join("o", "/", 0, None)).collect();
-    let answer = room.say(asks.conn, ToServer::More { want: 4 });
+    let answer = room.say(
+        asks.conn,
+        ToServer::More {
+            want: 4,
+            page: None,
+        },
+    );
     let [ToClient::Offered { peers }] = answer.as_slice() else {
         panic!("{answer:?}");
     };
@@ -345,7 +388,13 @@ fn who_asks_for_more_is_offered_first_who_came_to_the_page_before() {
     let came_before = |peer: &&String| before.iter().any(|joined| joined.id == **peer);
     assert_eq!(peers.iter().filter(came_before).count(), 4);
     // Where nobody came before, the others are as good as any.
-    let first = room.say(before[0].conn, ToServer::More { want: 4 });
+    let first = room.say(
+        before[0].conn,
+        ToServer::More {
+            want: 4,
+            page: None,
+        },
+    );
     assert!(matches!(first.as_slice(), [ToClient::Offered { peers }] if peers.len() == 4));
 }
 

@@ -42,6 +42,53 @@ fn page_that_is_turned_to_in_another_tab_is_the_one_that_counts() {
 }
 
 #[test]
+fn who_is_on_a_page_to_come_is_offered_before_it_is_turned_to() {
+    let mut room = Room::new();
+    let first = room.join("o", "/one", 0, None);
+    let there = room.join("o", "/two", 0, None);
+    for _ in 0..40 {
+        room.join("o", "/elsewhere", 0, None);
+    }
+    let mut more = |page: &str, want| {
+        let page = Some(page.into());
+        let answer = room.say(first.conn, ToServer::More { want, page });
+        match answer.as_slice() {
+            [ToClient::Offered { peers }] => peers.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(more("/two", 1), std::slice::from_ref(&there.id));
+    assert!(more("/where-nobody-was", 1).is_empty());
+    // Until it is there it is not found there.
+    let newcomer = room.join("o", "/two", 1, None);
+    assert_eq!(newcomer.offered, std::slice::from_ref(&there.id));
+    assert_eq!(room.matchmaker.counts().pages, 3);
+}
+
+#[test]
+fn of_a_page_to_come_with_few_visitors_nobody_is_told() {
+    let mut room = Room::new();
+    room.matchmaker.set_rules(Rules {
+        threshold: 3,
+        ..Rules::default()
+    });
+    let [asks, ..] = [0; 3].map(|_| room.join("o", "/one", 0, None));
+    let mut there = vec![room.join("o", "/two", 0, None)];
+    for count in 1..4 {
+        let page = Some("/two".into());
+        let answer = room.say(asks.conn, ToServer::More { want: 4, page });
+        let [ToClient::Offered { peers }] = answer.as_slice() else {
+            panic!("{answer:?}");
+        };
+        let told = there.iter().filter(|other| peers.contains(&other.id));
+        let told = told.count();
+        // Who asks would be one of them, but is not one yet for those who are there.
+        assert_eq!(told > 0, count > 2, "{count}");
+        there.push(room.join("o", "/two", 0, None));
+    }
+}
+
+#[test]
 fn who_was_on_a_page_in_an_earlier_visit_is_found_there_if_it_says_so() {
     let mut room = Room::new();
     let back = room.join("o", "/two", 0, None);

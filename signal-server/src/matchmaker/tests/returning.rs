@@ -241,6 +241,7 @@ fn who_comes_and_goes_for_long_leaves_nothing_behind() {
                 peer.conn,
                 ToServer::Heartbeat {
                     measured: Vec::new(),
+                    serves: None,
                 },
             );
         }

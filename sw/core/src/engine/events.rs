@@ -97,6 +97,12 @@ pub enum Input {
         /// All of them; the seed is not looked at.
         config: Config,
     },
+    /// The visitor is about to turn to this page, as if by [`Input::Context`], and this one stays
+    /// connected: who is there can be met by then.
+    Turns {
+        /// Which.
+        page: u64,
+    },
     /// What a connection of ours has to say to the other side before its channel is open.
     Signal {
         /// To whom.
@@ -289,6 +295,8 @@ pub enum Output {
     MorePeers {
         /// How many.
         want: u16,
+        /// Of the page of the last [`Input::Turns`].
+        to_come: bool,
     },
     /// Tell the signal server that all of these are held and served.
     Hold {

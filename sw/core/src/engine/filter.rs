@@ -113,7 +113,7 @@ impl Engine {
                 page: Some(page),
                 ..Context::default()
             };
-            self.shortage = Shortage::default();
+            self.shortage = Shortage::of_page(&self.shortage, page, self.now);
             if !is_first {
                 self.shortage.page_turns(self.now);
             }

@@ -166,6 +166,7 @@ impl Engine {
             Input::Unreadable { peer } => self.ban(&peer, DropReason::Unreadable),
             Input::Buffered { peer, bytes } => self.buffered(&peer, bytes),
             Input::Context { page, ids } => self.context(page, ids),
+            Input::Turns { page } => self.page_comes(page),
             Input::Origin { first_byte, rate } => {
                 self.origin = Some(Origin {
                     first_byte: first_byte.into(),

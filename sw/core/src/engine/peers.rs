@@ -409,7 +409,10 @@ impl Engine {
     fn more(&mut self, lacking: usize, brought_nobody: bool) {
         let want = lacking as u16;
         if self.server {
-            self.out.push_back(Output::MorePeers { want });
+            self.out.push_back(Output::MorePeers {
+                want,
+                to_come: false,
+            });
         }
         if !self.server || brought_nobody {
             self.ask_for_introductions(want);

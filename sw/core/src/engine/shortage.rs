@@ -22,6 +22,10 @@ const FIRST_WAIT: u64 = 2_000;
 const LONGEST_WAIT: u64 = 60_000;
 /// While the network fetches what is played.
 const LONGEST_PLAYING: u64 = 4_000;
+/// A page that was said to come is there within this, in milliseconds.
+const COMES_WITHIN: u64 = 5_000;
+/// Peers of pages to come are asked for at most this often, in milliseconds.
+const COMES_EVERY: u64 = 1_000;
 /// Peers that are asked for at once.
 const WANTED: usize = 4;
 /// For how long peers that are offered count as those, in milliseconds.
@@ -39,6 +43,8 @@ pub(super) struct Shortage {
     wait: u64,
     next: u64,
     offered_until: u64,
+    /// The page that is about to be turned to, and when it was said.
+    comes: Option<(u64, u64)>,
     missed: Option<Missed>,
 }
 
@@ -59,15 +65,28 @@ impl Default for Shortage {
             wait: FIRST_WAIT,
             next: 0,
             offered_until: 0,
+            comes: None,
             missed: None,
         }
     }
 }
 
 impl Shortage {
+    /// On this page from now on. Who was asked for before is about to say what it holds.
+    pub(super) fn of_page(&self, page: u64, now: u64) -> Self {
+        let mut new = Self::default();
+        if let Some((_, at)) = self.comes.filter(|comes| *comes == (page, comes.1))
+            && now < at + COMES_WITHIN
+        {
+            new.next = at + FIRST_WAIT;
+            new.offered_until = self.offered_until;
+        }
+        new
+    }
+
     /// Who is on a page that is turned to is asked for before it is known what ours hold of it.
     pub(super) fn page_turns(&mut self, now: u64) {
-        self.look_at = now + TURNED;
+        self.look_at = self.next.max(now + TURNED);
     }
 
     /// Peers that are offered now count as those that the page needs.
@@ -125,17 +144,39 @@ impl Engine {
             _ => LONGEST_WAIT,
         };
         self.shortage.wait = (wait * 2).min(longest.max(wait));
+        self.ask_for_page(false);
+        self.shortage.look_at = self.shortage.next;
+    }
+
+    /// A page is about to be turned to while this one stays.
+    pub(super) fn page_comes(&mut self, page: u64) {
+        let now = self.now;
+        let is_new = |(last, at): (u64, u64)| {
+            let again = if last == page {
+                COMES_WITHIN
+            } else {
+                COMES_EVERY
+            };
+            at + again <= now
+        };
+        let is_news = self.context.page.is_some_and(|here| here != page)
+            && self.shortage.comes.is_none_or(is_new);
+        if is_news && self.server {
+            self.shortage.comes = Some((page, now));
+            self.ask_for_page(true);
+        }
+    }
+
+    fn ask_for_page(&mut self, to_come: bool) {
         self.shortage.takes_more(self.now);
         let room = self
             .config
             .max_peers
             .saturating_sub(self.peers.len() + FREE);
-        let want = room.max(self.of_no_use().len()).min(WANTED);
+        let want = room.max(self.of_no_use().len()).min(WANTED) as u16;
         if want > 0 {
-            let want = want as u16;
-            self.out.push_back(Output::MorePeers { want });
+            self.out.push_back(Output::MorePeers { want, to_come });
         }
-        self.shortage.look_at = self.shortage.next;
     }
 
     pub(super) fn shortage_due(&self) -> u64 {

@@ -43,6 +43,8 @@ struct Visitor {
     /// Signals that the signal server was given.
     signals: Vec<PeerId>,
     more: Vec<(u64, u16)>,
+    /// How often for a page to come.
+    to_come: u32,
     /// What the directory was told and asked, and when.
     directory: Vec<(u64, &'static str, Vec<ContentId>)>,
     unsure: Vec<WantId>,
@@ -134,6 +136,7 @@ impl Swarm {
             restarted: Vec::new(),
             signals: Vec::new(),
             more: Vec::new(),
+            to_come: 0,
             directory: Vec::new(),
             unsure: Vec::new(),
             behind: Vec::new(),
@@ -344,7 +347,10 @@ impl Swarm {
                     let event = Event::Signalled(who, index(&from), signal);
                     self.on_way.push((now, event));
                 }
-                Output::MorePeers { want } => visitor.more.push((now, want)),
+                Output::MorePeers { want, to_come } => {
+                    visitor.more.push((now, want));
+                    visitor.to_come += u32::from(to_come);
+                }
                 Output::Hold { ids } => visitor.directory.push((now, "hold", ids)),
                 Output::Release { ids } => visitor.directory.push((now, "release", ids)),
                 Output::Find { id, .. } => visitor.directory.push((now, "find", vec![id])),

@@ -75,6 +75,52 @@ fn page_that_is_turned_to_asks_for_who_is_there_before_it_knows_what_its_peers_h
 }
 
 #[test]
+fn who_is_on_a_page_to_come_is_met_before_it_is_turned_to() {
+    let (mut swarm, images) = page(1..9);
+    swarm.run(10_000);
+    swarm.input(0, Input::Turns { page: 1 });
+    assert!(asked(&swarm).is_empty(), "that is where it is");
+    let pressed = swarm.now;
+    swarm.input(0, Input::Turns { page: 2 });
+    swarm.run(100);
+    swarm.input(0, Input::Turns { page: 2 });
+    swarm.input(0, Input::Turns { page: 3 });
+    assert_eq!(asked(&swarm), [pressed]);
+    assert_eq!(swarm.visitors[0].to_come, 1);
+    // They are taken beyond the target, and what this page still asks for comes as before.
+    let peers = (18..22).map(name).collect();
+    swarm.input(0, Input::Offered { peers });
+    swarm.run(400);
+    assert_eq!(swarm.visitors[0].open, 12);
+    swarm.want(0, 1, ContentId::of(&images[0]), 20_000, 0..20_000);
+    swarm.run(300);
+    assert!(swarm.got_all(0, 1, &images[0]));
+    let other = noise(20_000, 99);
+    let id = swarm.give(19, &other);
+    swarm.on_page(2, &[0], &[id]);
+    swarm.want(0, 2, id, 20_000, 0..20_000);
+    swarm.run(1_000);
+    assert!(swarm.got_all(0, 2, &other));
+    swarm.run(10_000);
+    assert_eq!(asked(&swarm), [pressed], "they were asked for already");
+}
+
+#[test]
+fn page_that_was_to_come_and_of_which_nobody_came_asks_for_more_in_time() {
+    let (mut swarm, _) = page(1..9);
+    swarm.run(10_000);
+    let pressed = swarm.now;
+    swarm.input(0, Input::Turns { page: 2 });
+    swarm.run(500);
+    swarm.on_page(2, &[0], &[ContentId::of(&noise(20_000, 99))]);
+    swarm.run(2_000);
+    let asked = asked(&swarm);
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[1] >= pressed + 2_000, "{asked:?}");
+    assert_eq!(swarm.visitors[0].to_come, 1);
+}
+
+#[test]
 fn where_there_is_no_room_who_holds_nothing_of_the_page_makes_some() {
     let (mut swarm, images) = page(1..2);
     swarm.run(1_000);
