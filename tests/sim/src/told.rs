@@ -138,8 +138,9 @@ impl World<'_> {
                 self.credit(at, number);
             }
             Told::Unsure => {
+                let spares = self.workload.browser.spare_origin;
                 let waits = self.with(at, number, |request| {
-                    request.from == From::Race && request.fetch.is_none()
+                    request.from == From::Race && request.fetch.is_none() && !spares
                 });
                 if waits == Some(true) {
                     self.tells(at, number, "nobody known to hold it");

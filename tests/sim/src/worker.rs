@@ -14,7 +14,6 @@ use crate::{
 use fugitive_core::{
     content::{GROUP, GROUPS_PER_BLOCK},
     engine::Input,
-    manifest::Policy,
     port::{AHEAD, WantId},
 };
 
@@ -227,8 +226,8 @@ impl World<'_> {
 
     /// Finds a source for the next byte.
     pub(crate) fn open(&mut self, at: At, number: u32) {
-        let (now, max_wait) = (self.clock.now(), self.workload.browser.max_wait_ms);
-        let patience = self.visitors[at.who].pace.patience(&at_most(max_wait));
+        let (now, policy) = (self.clock.now(), self.workload.browser.policy());
+        let patience = self.visitors[at.who].pace.patience(&policy);
         let Some(page) = self.page(at) else { return };
         let since = now - *page.first_request.get_or_insert(now);
         let peers = page.peers;
@@ -265,7 +264,7 @@ impl World<'_> {
 
     /// Asks the peers.
     pub(crate) fn want(&mut self, at: At, number: u32) {
-        let (now, max_wait) = (self.clock.now(), self.workload.browser.max_wait_ms);
+        let (now, policy) = (self.clock.now(), self.workload.browser.policy());
         let want = self.visitors[at.who].last_want + 1;
         let Some(page) = self.page(at) else { return };
         let Some(request) = page.requests.get_mut(&number) else {
@@ -283,7 +282,7 @@ impl World<'_> {
             return;
         };
         if request.fetch.is_none() {
-            let deadline = self.visitors[at.who].pace.deadline(len, &at_most(max_wait));
+            let deadline = self.visitors[at.who].pace.deadline(len, &policy);
             self.set_timer(at, number, (deadline * 1e3) as Time);
         }
         self.tell_want(at.who, want, content, bytes, credit);
@@ -308,10 +307,20 @@ impl World<'_> {
             len,
             bytes,
             credit,
-            patience: 0,
+            patience: self.spared(),
             plays,
         };
         self.tell(who, input);
+    }
+
+    /// How far behind peers may be for the origin's sake, in milliseconds.
+    fn spared(&self) -> u32 {
+        let browser = &self.workload.browser;
+        if browser.spare_origin {
+            browser.max_wait_ms
+        } else {
+            0
+        }
     }
 
     /// Asks the origin for what peers are late with.
@@ -324,7 +333,7 @@ impl World<'_> {
 
     pub(crate) fn timer(&mut self, at: At, number: u32) {
         let now = self.clock.now();
-        let max_wait = self.workload.browser.max_wait_ms;
+        let policy = self.workload.browser.policy();
         let Some(page) = self.page(at) else { return };
         let bytes_at = page.bytes_at;
         let Some(request) = page.requests.get_mut(&number) else {
@@ -350,10 +359,10 @@ impl World<'_> {
             }
             From::Race => {
                 let (asked_at, len) = (request.asked_at, request.len);
-                let deadline = self.visitors[at.who].pace.deadline(len, &at_most(max_wait));
+                let deadline = self.visitors[at.who].pace.deadline(len, &policy);
                 let deadline = (deadline * 1e3) as Time;
                 let are_busy = bytes_at.is_some_and(|at| now - at < deadline);
-                let most = Time::from(max_wait) * 1_000;
+                let most = Time::from(policy.max_wait_ms) * 1_000;
                 if are_busy && now - asked_at + deadline <= most {
                     self.set_timer(at, number, deadline);
                 } else {
@@ -508,13 +517,5 @@ impl World<'_> {
             self.cancel_fetch(at, number);
             self.log.abandoned();
         }
-    }
-}
-
-/// The site's word on waiting.
-fn at_most(max_wait_ms: u32) -> Policy {
-    Policy {
-        max_wait_ms,
-        ..Policy::default()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Files are TOML and explain themselves. One may be like another: then it states only what differs.
 
+use fugitive_core::manifest::Policy;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Exp, LogNormal, Weibull};
 use serde::Deserialize;
@@ -263,8 +264,21 @@ pub struct Browser {
     pub candidates: usize,
     /// The longest that a request waits for peers by the site's policy, in milliseconds.
     pub max_wait_ms: u32,
+    /// Whether the site would have requests wait so long though the origin is faster.
+    pub spare_origin: bool,
     /// From the press on a link to the navigation, in milliseconds.
     pub press_ms: f64,
+}
+
+impl Browser {
+    /// The site's word on waiting.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            max_wait_ms: self.max_wait_ms,
+            spare_origin: self.spare_origin,
+            ..Policy::default()
+        }
+    }
 }
 
 /// What visitors do who mean harm or give nothing.
