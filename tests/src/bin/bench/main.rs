@@ -21,7 +21,7 @@ async fn main() -> Result<()> {
         Some("lighthouse") => lighthouse::lighthouse().await,
         Some("mainthread") => mainthread::mainthread().await,
         Some("phone") => phone::phone().await,
-        Some("swarm") => swarm::swarm().await,
+        Some("swarm") => swarm::swarm(part.as_deref()).await,
         Some("return") => navigation::navigation().await,
         _ => bail!("usage: bench cache|transfer|lighthouse|mainthread|phone|swarm|return"),
     }

@@ -100,20 +100,27 @@ struct Watched {
     error: Option<String>,
 }
 
-/// Runs it and prints its figures.
-pub async fn swarm() -> Result<()> {
+/// Runs it, or one of its halves (`near`, `relayed`), and prints its figures.
+pub async fn swarm(part: Option<&str>) -> Result<()> {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo-site/site");
     ensure!(
         demo.join("media").is_dir(),
         "the demo has no media yet: run ./demo-site/run once"
     );
     let driver = Driver::start()?;
-    let near = run(&driver, &Site::copy(&demo)?, None).await?;
+    let is_run = |half| part.is_none_or(|part| part == half);
+    let mut near = Value::Null;
+    if is_run("near") {
+        near = run(&driver, &Site::copy(&demo)?, None).await?;
+    }
     let site = Site::copy(&demo)?;
     let relayed = [CONSENT, " data-relay-only"].concat();
     ensure!(site.rewrite(CONSENT, &relayed)? > 0, "no page has the line");
-    let turn = Turn::start(RELAY).await?;
-    let far = run(&driver, &site, Some(&turn)).await?;
+    let mut far = Value::Null;
+    if is_run("relayed") {
+        let turn = Turn::start(RELAY).await?;
+        far = run(&driver, &site, Some(&turn)).await?;
+    }
     println!(
         "{}",
         json!({ "bench": "swarm", "visitors": VISITORS, "near": near, "relayed": far })
