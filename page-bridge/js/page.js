@@ -61,7 +61,11 @@ export function adopt() {
 
 /** Tells the worker which page this is and what it shows, or will: peers are asked for it in advance. */
 export function expect() {
-  const here = ours([...document.images].map(({ currentSrc, src }) => currentSrc || src));
+  const shown = [...document.querySelectorAll("img, video, audio")].flatMap((media) => [
+    media.currentSrc || media.src || media.querySelector("source")?.src,
+    media.poster,
+  ]);
+  const here = ours(shown);
   serviceWorker.controller?.postMessage({ fugitive: "expect", page: location.pathname, urls: here });
 }
 

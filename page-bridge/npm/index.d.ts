@@ -43,7 +43,7 @@ export interface Fugitive extends EventTarget {
   readonly served: Map<string, Served>;
   /** As `fetch`, through store, peers and hedge. */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
-  /** What comes next, from other visitors only and while nothing is wanted. */
+  /** What comes next, from other visitors only and while nothing is wanted; of a film the beginning. */
   prefetch(urls?: Iterable<string | URL>): Promise<unknown>;
   stats(): Promise<Stats>;
   /** The visitor's answer; `false` closes every connection at once. */

@@ -1,10 +1,10 @@
 //! What is got before it is asked for: what the browser has already, and what may be wanted next.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, ops::Range, rc::Rc};
 
 use fugitive_core::{
-    ahead::{AT_ONCE, Ahead, LOOK},
-    content::ContentId,
+    ahead::{AT_ONCE, Ahead, LOOK, WHOLE, reach},
+    content::{ContentId, GROUP},
     manifest::Variant,
 };
 use fugitive_store::Store;
@@ -16,7 +16,7 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{Headers, RequestCache, RequestInit, RequestMode};
 
 use crate::{
-    answer::{Head, WHOLE},
+    answer::Head,
     catalogue::Listed,
     link::{Peers, Piece},
     log, origin,
@@ -73,8 +73,8 @@ pub async fn expect(
     state.link.expect(client, page, ids.collect());
 }
 
-/// Has peers send what the page may want next, some at a time, into the store, until another page
-/// begins to. Whatever can't be had from peers is left.
+/// Has peers send what the page may want next, or the beginning where that is large, some at a time, into
+/// the store, until another page begins to. Whatever can't be had from peers is left.
 pub async fn prefetch(state: &Rc<State>, urls: impl Iterator<Item = String>) {
     let Some(store) = state.store().await else {
         return;
@@ -116,30 +116,56 @@ fn now() -> u64 {
 
 /// Gets it from peers, unless it is there or can't be shared. Says whether there is nothing left to do.
 async fn get(state: &Rc<State>, store: &Store, url: &str) -> bool {
-    let Some(variant) = listed(state, url).filter(|variant| variant.len <= WHOLE) else {
+    let Some(variant) = listed(state, url) else {
         return true;
     };
-    let has = store.content(&variant.id).await;
-    if has.is_ok_and(|has| has.is_some_and(|has| has.is_complete())) {
+    let end = reach(variant.len, &variant.mime);
+    let groups = match store.content(&variant.id).await {
+        Ok(Some(content)) if content.is_complete() => return true,
+        Ok(Some(content)) => content.groups,
+        _ => Vec::new(),
+    };
+    if end == variant.len {
+        let Some(bytes) = bytes(state, &variant, 0..end).await else {
+            return false;
+        };
+        let head = Head::listed(url, &variant);
+        writer::put_whole(state, head.resource, &bytes).await;
         return true;
     }
-    let Some(bytes) = whole(state, &variant).await else {
+    let begun = groups.first().filter(|run| run.0 == 0);
+    let start = begun.map_or(0, |run| u64::from(run.1) * GROUP);
+    if start >= end {
+        return true;
+    }
+    let Some(bytes) = bytes(state, &variant, start..end).await else {
         return false;
     };
-    let head = Head::listed(url, &variant);
-    writer::put_whole(state, head.resource, &bytes).await;
+    writer::put_beginning(state, &variant, start, &bytes).await;
     true
 }
 
-/// A content from peers, verified group by group in the bridge.
-async fn whole(state: &Rc<State>, variant: &Variant) -> Option<Vec<u8>> {
-    let mut want = state.link.prefetch(variant.id, variant.len);
-    let mut bytes = Vec::with_capacity(variant.len as usize);
+/// Bytes of a content from peers, verified group by group in the bridge.
+async fn bytes(state: &Rc<State>, variant: &Variant, range: Range<u64>) -> Option<Vec<u8>> {
+    let mut want = state.link.prefetch(variant.id, variant.len, range.clone());
+    let length = (range.end - range.start) as usize;
+    let mut bytes = Vec::with_capacity(length);
     loop {
         match want.next_piece().await {
-            Piece::Bytes { bytes: piece, .. } => writer::append(&mut bytes, &piece),
-            Piece::End => return (bytes.len() as u64 == variant.len).then_some(bytes),
-            Piece::Unsure | Piece::Behind(_) | Piece::Failed(_) => return None,
+            // A bridge of before this was asked for parts sends all of it.
+            Piece::Bytes {
+                offset,
+                bytes: piece,
+                ..
+            } if offset == range.start + bytes.len() as u64 => {
+                writer::append(&mut bytes, &piece);
+                if bytes.len() > length {
+                    bytes.truncate(length);
+                    return Some(bytes);
+                }
+            }
+            Piece::End => return (bytes.len() == length).then_some(bytes),
+            _ => return None,
         }
     }
 }

@@ -33,9 +33,6 @@ use crate::{
     writer::Writer,
 };
 
-/// The longest resource that is adopted or kept whole, in bytes.
-pub const WHOLE: u64 = 16 << 20;
-
 /// What is known of a resource before its bytes are.
 pub struct Head {
     /// The response as it is, or will be, in the store.

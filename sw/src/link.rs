@@ -337,9 +337,15 @@ impl Link {
         })
     }
 
-    /// Asks peers for a content that may be wanted later.
-    pub fn prefetch(self: &Rc<Self>, id: ContentId, len: u64) -> Want {
-        self.begin(|want| ToBridge::Prefetch { want, id, len })
+    /// Asks peers for a content that may be wanted later, or its beginning.
+    pub fn prefetch(self: &Rc<Self>, id: ContentId, len: u64, bytes: Range<u64>) -> Want {
+        self.begin(|want| ToBridge::Prefetch {
+            want,
+            id,
+            len,
+            start: bytes.start,
+            end: (bytes.end < len).then_some(bytes.end),
+        })
     }
 
     /// The network is asked for something large since nobody is there: the signal server may know

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use fugitive_core::{
+    ahead::WHOLE,
     cache::{self, Mode, find},
     content::ContentId,
     request::parse_content_range,
@@ -12,7 +13,7 @@ use wasm_bindgen::JsValue;
 use web_sys::{Response, ResponseInit};
 
 use crate::{
-    answer::{Head, WHOLE},
+    answer::Head,
     asking::Asking,
     flow::{Flow, Stream},
     origin::{self, Body, Fetching},

@@ -206,14 +206,19 @@ impl State {
 
     /// The bridge is told what can be served from now on, and what no longer.
     pub fn stored(&self, id: ContentId, len: u64, stored: Stored) {
-        for id in stored.evicted {
-            self.link.say(&ToBridge::Dropped { id });
-        }
+        self.evicted(stored.evicted);
         self.link.say(&ToBridge::Stored {
             id,
             len,
             groups: stored.groups,
         });
+    }
+
+    /// The same of what had to make room.
+    pub fn evicted(&self, ids: Vec<ContentId>) {
+        for id in ids {
+            self.link.say(&ToBridge::Dropped { id });
+        }
     }
 
     /// The origin's first byte came after this; the bridge is told what is now expected of it.

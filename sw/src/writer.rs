@@ -15,7 +15,7 @@ use std::{
 use fugitive_core::{
     content::{BLOCK, ContentId, GROUP},
     deflate::{self, Kept},
-    manifest::OUTBOARD_OVER,
+    manifest::{OUTBOARD_OVER, Variant},
     tree::Outboard,
 };
 use fugitive_store::{Resource, Store};
@@ -340,6 +340,25 @@ pub async fn put_whole(state: &Rc<State>, mut resource: Resource, bytes: &[u8]) 
     match store.put_whole(resource, keep(bytes)).await {
         Ok(stored) if listed => state.stored(id, len, stored),
         Ok(_) => {}
+        Err(error) => state.store_failed(&error),
+    }
+}
+
+/// Puts bytes of the beginning of something large that peers sent ahead, from a group on. The tree that
+/// would prove them to others comes from the origin when the page wants the rest, and with it the response:
+/// until then it is held for this visitor alone.
+pub async fn put_beginning(state: &Rc<State>, variant: &Variant, start: u64, bytes: &[u8]) {
+    let Some(store) = state.store().await else {
+        return;
+    };
+    let (id, len, first) = (variant.id, variant.len, (start / GROUP) as u32);
+    let has_tree = matches!(store.outboard(&id).await, Ok(Some(_)));
+    match store
+        .put_groups(&id, len, first, keep(bytes), has_tree)
+        .await
+    {
+        Ok(stored) if has_tree => state.stored(id, len, stored),
+        Ok(stored) => state.evicted(stored.evicted),
         Err(error) => state.store_failed(&error),
     }
 }

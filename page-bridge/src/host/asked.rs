@@ -78,9 +78,21 @@ impl Running {
                     plays,
                 });
             }
-            ToBridge::Prefetch { want, id, len } => {
+            ToBridge::Prefetch {
+                want,
+                id,
+                len,
+                start,
+                end,
+            } => {
                 let want = self.ports.number(port, want);
-                self.handle(Input::Prefetch { want, id, len });
+                let bytes = start..end.unwrap_or(len);
+                self.handle(Input::Prefetch {
+                    want,
+                    id,
+                    len,
+                    bytes,
+                });
             }
             ToBridge::Find { id, len } => self.handle(Input::Find { id, len }),
             ToBridge::Context { ids, page } => {

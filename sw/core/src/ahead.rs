@@ -20,6 +20,24 @@ pub const LOOK: u64 = 200;
 /// A peer that has come has said by then what it has.
 const TOLD: u64 = 500;
 
+/// What is longer is not fetched ahead as a whole, in bytes.
+pub const WHOLE: u64 = 16 << 20;
+/// Of what is longer, or played, the first bytes are: a player begins with so many.
+pub const BEGINNING: u64 = 1 << 20;
+
+/// Up to which byte something of this length and type is fetched ahead.
+pub fn reach(len: u64, mime: &str) -> u64 {
+    let is_played = ["video/", "audio/"].iter().any(|kind| {
+        let start = mime.get(..kind.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(kind))
+    });
+    if len > WHOLE || is_played {
+        len.min(BEGINNING)
+    } else {
+        len
+    }
+}
+
 /// See the module; what is fetched is named by `T`.
 pub struct Ahead<T> {
     next: VecDeque<T>,
@@ -121,6 +139,16 @@ mod tests {
 
     fn taken(ahead: &mut Ahead<u32>, now: u64) -> Vec<u32> {
         std::iter::from_fn(|| ahead.next(true, false, now)).collect()
+    }
+
+    #[test]
+    fn of_what_is_played_and_of_what_is_very_long_the_beginning_is_fetched() {
+        assert_eq!(reach(WHOLE, "image/png"), WHOLE);
+        assert_eq!(reach(WHOLE + 1, "image/png"), BEGINNING);
+        assert_eq!(reach(3 << 20, "Video/MP4; codecs=avc1"), BEGINNING);
+        assert_eq!(reach(3 << 20, "audio/ogg"), BEGINNING);
+        assert_eq!(reach(90_000, "video/mp4"), 90_000);
+        assert_eq!(reach(90_000, ""), 90_000);
     }
 
     #[test]

@@ -72,7 +72,8 @@ pub enum ToBridge {
         /// As [`crate::manners::Limits::values`] gives them.
         limits: Vec<u64>,
     },
-    /// Get this content from peers while nothing is wanted; answered as a want is.
+    /// Get this content from peers while nothing is wanted, or of something large the beginning; answered
+    /// as a want is.
     Prefetch {
         /// Of this instance.
         want: WantId,
@@ -80,6 +81,12 @@ pub enum ToBridge {
         id: ContentId,
         /// Its whole length.
         len: u64,
+        /// First byte; what comes before is held.
+        #[serde(default)]
+        start: u64,
+        /// One past the last byte, where that is not the end.
+        #[serde(default)]
+        end: Option<u64>,
     },
     /// There was nobody to ask for this: the signal server may know who holds it.
     Find {
@@ -206,4 +213,23 @@ pub struct Connected {
     pub got: u64,
     /// Bytes of content that went to it.
     pub gave: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_of_before_fetches_ahead_is_all_of_it() {
+        let id = ContentId::of(b"fugitive");
+        let said = serde_json::json!({ "prefetch": { "want": 2, "id": id, "len": 9 } });
+        let heard = ToBridge::Prefetch {
+            want: 2,
+            id,
+            len: 9,
+            start: 0,
+            end: None,
+        };
+        assert_eq!(serde_json::from_value::<ToBridge>(said).unwrap(), heard);
+    }
 }

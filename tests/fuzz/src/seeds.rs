@@ -54,7 +54,9 @@ pub fn to_bridge() -> Vec<ToBridge> {
         ToBridge::Prefetch {
             want: 2,
             id,
-            len: 90_000,
+            len: 90_000_000,
+            start: 16_384,
+            end: Some(1 << 20),
         },
         ToBridge::Turns {
             page: "/list".into(),

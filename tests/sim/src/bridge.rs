@@ -107,9 +107,9 @@ impl World<'_> {
         // What is below the fold is fetched ahead when the page has been there for a while.
         self.clock.after(PREFETCH_AFTER, Event::Ahead(at));
         let page = &self.site.pages[self.people[at.who].looks[at.look].page];
-        let shown = page.eager.iter().chain(&page.lazy);
-        let shown: Vec<_> = shown
-            .map(|content| self.site.content(*content).id())
+        let shown: Vec<_> = page
+            .all()
+            .map(|content| self.site.content(content).id())
             .collect();
         if !is_new {
             let page = page.path.clone();
@@ -138,7 +138,9 @@ impl World<'_> {
 
     /// Tells the engine what is held of a content, if the visitor would have others know.
     pub(crate) fn tell_stored(&mut self, who: usize, content: Content) {
-        if self.gives(who) == Gives::Free {
+        let holders = self.holders.get(&content);
+        let is_served = holders.is_some_and(|holders| holders.contains(&who));
+        if self.gives(who) == Gives::Free || !is_served {
             return;
         }
         let Some(groups) = self.visitors[who].store.get(&content).cloned() else {

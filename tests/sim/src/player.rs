@@ -160,6 +160,7 @@ mod tests {
             start_s: Dist::Constant(0.0),
             ahead_s: 10.0,
             ahead_mb: 0.5,
+            ahead: false,
         };
         Player::new(0, 10_000_000, &video, 0)
     }

@@ -1,8 +1,12 @@
 //! What may be wanted next, from peers only and while nothing else is wanted, as the page's script and
-//! the worker do it: the images below the fold, whole, into the store.
+//! the worker do it: the images below the fold, whole, and of a film that the page names the beginning, into
+//! the store.
+
+use std::ops::Range;
 
 use fugitive_core::{
-    ahead::{self, LOOK},
+    ahead::{self, LOOK, reach},
+    content::GROUP,
     engine::Input,
     port::WantId,
 };
@@ -18,21 +22,55 @@ use crate::{
 #[derive(Default)]
 pub struct Ahead {
     queue: ahead::Ahead<Content>,
-    /// Under way: the want, the content, and by peers of which tier it comes.
-    now: Vec<(WantId, Content, usize)>,
+    now: Vec<Coming>,
     /// When it is looked whether the page waits no more.
     looks_at: Option<u64>,
+}
+
+/// What of it is under way.
+pub struct Coming {
+    want: WantId,
+    content: Content,
+    bytes: Range<u64>,
+    /// Of the peers who send it.
+    tier: usize,
+}
+
+/// What was fetched ahead, and not shown yet.
+pub struct Stocked {
+    pub(crate) bytes: Range<u64>,
+    /// Of the peers who sent it.
+    pub(crate) tier: usize,
 }
 
 impl World<'_> {
     /// The page has what it shows.
     pub(crate) fn begin_prefetch(&mut self, at: At) {
         let page = self.people[at.who].looks[at.look].page;
-        let lazy = &self.site.pages[page].lazy;
+        let is_named = self.workload.site.video.as_ref().is_some_and(|it| it.ahead);
+        let page = &self.site.pages[page];
+        let named = page.video.filter(|_| is_named);
+        let next = page.lazy.iter().copied().chain(named);
         if let Some(page) = self.page(at) {
-            page.ahead.queue = ahead::Ahead::new(lazy.iter().copied());
+            page.ahead.queue = ahead::Ahead::new(next);
             self.prefetch(at);
         }
+    }
+
+    /// Which bytes of a content are fetched ahead: those that are lacking before the first that is held,
+    /// of a film up to where its beginning ends.
+    fn lacking(&self, who: usize, content: Content) -> Range<u64> {
+        let is_film = self
+            .site
+            .pages
+            .iter()
+            .any(|page| page.video == Some(content));
+        let mime = if is_film { "video/mp4" } else { "image/jpeg" };
+        let end = reach(self.site.len(content), mime);
+        let held = self.visitors[who].store.get(&content);
+        let begun = held.and_then(|held| held.first()).filter(|run| run.0 == 0);
+        let start = begun.map_or(0, |run| u64::from(run.1) * GROUP);
+        start.min(end)..end
     }
 
     /// Those that are lacking and whose turn it is.
@@ -56,7 +94,8 @@ impl World<'_> {
                 }
                 return;
             };
-            if self.visitors[at.who].store.contains_key(&content) {
+            let bytes = self.lacking(at.who, content);
+            if bytes.is_empty() {
                 self.ended_ahead(at, None);
                 continue;
             }
@@ -65,9 +104,20 @@ impl World<'_> {
             let want = self.visitors[at.who].last_want + 1;
             self.visitors[at.who].last_want = want;
             if let Some(page) = self.page(at) {
-                page.ahead.now.push((want, content, 0));
+                page.ahead.now.push(Coming {
+                    want,
+                    content,
+                    bytes: bytes.clone(),
+                    tier: 0,
+                });
             }
-            self.tell(at.who, Input::Prefetch { want, id, len });
+            let input = Input::Prefetch {
+                want,
+                id,
+                len,
+                bytes,
+            };
+            self.tell(at.who, input);
         }
     }
 
@@ -98,19 +148,17 @@ impl World<'_> {
 
     /// The bridge says something of it. Says whether it was that want.
     pub(crate) fn told_ahead(&mut self, at: At, want: WantId, told: &Told) -> bool {
-        if let Some((content, tier)) = self.visitors[at.who].left_behind.get_mut(&want) {
-            let content = *content;
+        let left_behind = &mut self.visitors[at.who].left_behind;
+        if let Some(coming) = left_behind.get_mut(&want) {
             match told {
-                Told::Bytes { tier: from, .. } => *tier = usize::from(from.clamp(&1, &2) - 1),
-                Told::End => {
-                    let tier = *tier;
-                    let len = self.site.content(content).len();
-                    self.stock(at, content, len, tier);
-                    self.visitors[at.who].left_behind.remove(&want);
-                }
+                Told::Bytes { tier, .. } => coming.tier = usize::from(tier.clamp(&1, &2) - 1),
                 Told::Unsure | Told::Behind { .. } => {}
-                Told::Failed(_) => {
-                    self.visitors[at.who].left_behind.remove(&want);
+                Told::End | Told::Failed(_) => {
+                    let coming = left_behind.remove(&want);
+                    let came = coming.filter(|_| matches!(told, Told::End));
+                    if let Some(came) = came {
+                        self.stock(at, came.content, came.bytes, came.tier);
+                    }
                 }
             }
             return true;
@@ -118,26 +166,34 @@ impl World<'_> {
         let Some(page) = self.page(at) else {
             return false;
         };
-        let Some(nth) = page.ahead.now.iter().position(|now| now.0 == want) else {
+        let Some(nth) = page.ahead.now.iter().position(|now| now.want == want) else {
             return false;
         };
         let left = match told {
             Told::Bytes { tier, .. } => {
-                page.ahead.now[nth].2 = usize::from(tier.clamp(&1, &2) - 1);
+                page.ahead.now[nth].tier = usize::from(tier.clamp(&1, &2) - 1);
                 return true;
             }
             Told::Unsure | Told::Behind { .. } => return true,
             Told::End => {
-                let (_, content, tier) = page.ahead.now.remove(nth);
-                let len = self.site.content(content).len();
-                self.stock(at, content, len, tier);
+                let came = page.ahead.now.remove(nth);
+                self.stock(at, came.content, came.bytes, came.tier);
                 None
             }
-            Told::Failed(_) => Some(page.ahead.now.remove(nth).1),
+            Told::Failed(_) => Some(page.ahead.now.remove(nth).content),
         };
         self.ended_ahead(at, left);
         self.prefetch(at);
         true
+    }
+
+    /// Which content is fetched ahead as this want.
+    pub(crate) fn is_ahead(&self, who: usize, want: WantId) -> Option<Content> {
+        let visitor = &self.visitors[who];
+        let now = visitor.page.iter().flat_map(|page| &page.ahead.now);
+        let mut all = now.chain(visitor.left_behind.values());
+        all.find(|coming| coming.want == want)
+            .map(|coming| coming.content)
     }
 
     /// The page goes, and with it what it fetches ahead; but those under way go on where the bridge
@@ -146,12 +202,12 @@ impl World<'_> {
         let Some(page) = self.page(at) else { return };
         let ahead = std::mem::take(&mut page.ahead);
         let is_last = at.look + 1 == self.people[at.who].looks.len();
-        for (want, content, tier) in ahead.now {
+        for coming in ahead.now {
             if self.people[at.who].tabs && !is_last {
                 let left = &mut self.visitors[at.who].left_behind;
-                left.insert(want, (content, tier));
+                left.insert(coming.want, coming);
             } else {
-                self.tell(at.who, Input::Cancel { want });
+                self.tell(at.who, Input::Cancel { want: coming.want });
             }
         }
     }

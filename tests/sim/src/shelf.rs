@@ -7,33 +7,81 @@ use fugitive_core::content::{GROUP, group_count};
 use crate::{
     Time,
     people::Gives,
+    prefetch::Stocked,
     site::Content,
     world::{At, World},
 };
 
 impl World<'_> {
-    /// A content came whole and ahead of its time.
-    pub(crate) fn stock(&mut self, at: At, content: Content, len: u64, tier: usize) {
-        if !self.visitors[at.who].store.contains_key(&content) {
-            self.visitors[at.who].stocked.insert(content, tier);
-            self.log.stocked(len as i64);
+    /// A content came ahead of its time, or the beginning of one: that is not served before the page wants
+    /// the rest, and the worker has got the hash tree for it.
+    pub(crate) fn stock(&mut self, at: At, content: Content, bytes: Range<u64>, tier: usize) {
+        let len = self.site.len(content);
+        let lacks = |(from, to): &(u32, u32)| {
+            u64::from(*to) * GROUP <= bytes.start || bytes.end <= u64::from(*from) * GROUP
+        };
+        let held = self.visitors[at.who].store.get(&content);
+        if held.is_none_or(|held| held.iter().all(lacks)) {
+            self.log.stocked((bytes.end - bytes.start) as i64);
+            let stocked = Stocked {
+                bytes: bytes.clone(),
+                tier,
+            };
+            self.visitors[at.who].stocked.insert(content, stocked);
         }
-        self.store(at, content, len, 0..len);
+        if bytes.end < len {
+            self.keep(at.who, content, len, bytes);
+        } else {
+            self.store(at, content, len, bytes);
+        }
     }
 
-    /// What is held now, and may be served from now on.
-    pub(crate) fn store(&mut self, at: At, content: Content, len: u64, bytes: Range<u64>) {
+    /// What is held now. Says whether that is anything.
+    fn keep(&mut self, who: usize, content: Content, len: u64, bytes: Range<u64>) -> bool {
         let groups = (bytes.start / GROUP) as u32..if bytes.end == len {
             group_count(len)
         } else {
             (bytes.end / GROUP) as u32
         };
         if groups.is_empty() {
-            return;
+            return false;
         }
-        let runs = self.visitors[at.who].store.entry(content).or_default();
+        let runs = self.visitors[who].store.entry(content).or_default();
         runs.push((groups.start, groups.end));
         merge(runs);
+        true
+    }
+
+    /// Of these bytes those at the beginning that are held, and of them those that were fetched ahead and
+    /// are shown now.
+    pub(crate) fn shown(
+        &mut self,
+        who: usize,
+        content: Content,
+        bytes: &Range<u64>,
+    ) -> (Range<u64>, Option<Stocked>) {
+        let visitor = &mut self.visitors[who];
+        let first = (bytes.start / GROUP) as u32;
+        let mut held = visitor.store.get(&content).into_iter().flatten();
+        let run = held.find(|(from, to)| (*from..*to).contains(&first));
+        let to = run.map_or(bytes.start, |run| (u64::from(run.1) * GROUP).min(bytes.end));
+        let stocked = visitor.stocked.get(&content);
+        let meets = stocked.is_some_and(|it| it.bytes.start < to && bytes.start < it.bytes.end);
+        let mut shown = visitor.stocked.remove(&content).filter(|_| meets);
+        if let Some(shown) = &mut shown {
+            shown.bytes = shown.bytes.start.max(bytes.start)..shown.bytes.end.min(to);
+            let count = shown.bytes.end - shown.bytes.start;
+            self.log.stocked(-(count as i64));
+            self.log.useful(who, count, shown.tier);
+        }
+        (bytes.start..to, shown)
+    }
+
+    /// What is held now, and may be served from now on.
+    pub(crate) fn store(&mut self, at: At, content: Content, len: u64, bytes: Range<u64>) {
+        if !self.keep(at.who, content, len, bytes) {
+            return;
+        }
         self.holders.entry(content).or_default().insert(at.who);
         // What comes before the worker is in control it adopts later.
         if self.together && self.clock.now() >= self.people[at.who].worker {
@@ -73,7 +121,9 @@ impl World<'_> {
     }
 
     pub(crate) fn serves(&self, who: usize, content: Content, group: u32) -> bool {
+        let holders = self.holders.get(&content);
         let held = self.visitors[who].store.get(&content);
+        let held = held.filter(|_| holders.is_some_and(|holders| holders.contains(&who)));
         let holds =
             |held: &Vec<(u32, u32)>| held.iter().any(|(from, to)| (*from..*to).contains(&group));
         self.gives(who) == Gives::All && held.is_some_and(holds)

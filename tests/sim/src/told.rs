@@ -79,11 +79,13 @@ impl World<'_> {
 
     /// Whether what the engine gives out as verified is what the site holds.
     pub(crate) fn check(&mut self, who: usize, want: WantId, offset: u64, bytes: &[u8]) {
+        let ahead = self.is_ahead(who, want);
         let Some(page) = self.page(self.looks_at(who)) else {
             return;
         };
         let number = page.wants.get(&want).copied().unwrap_or(u32::MAX);
-        let Some(content) = page.requests.get(&number).map(|request| request.content) else {
+        let request = page.requests.get(&number);
+        let Some(content) = request.map(|request| request.content).or(ahead) else {
             return;
         };
         let held = &self.site.content(content).bytes();

@@ -95,12 +95,6 @@ impl World<'_> {
     pub(crate) fn ask(&mut self, at: At, number: u32, content: Content, bytes: Range<u64>) {
         let now = self.clock.now();
         let len = self.site.content(content).len();
-        let held = self.visitors[at.who].store.get(&content);
-        let run = fugitive_core::content::groups_of(bytes.clone());
-        let is_held = held.is_some_and(|held| {
-            held.iter()
-                .any(|(from, to)| *from <= run.start && run.end <= *to)
-        });
         let controlled = self.together && now >= self.people[at.who].worker;
         if controlled {
             let id = self.site.content(content).id();
@@ -114,18 +108,19 @@ impl World<'_> {
         if twice {
             return; // The browser waits for the first.
         }
-        if is_held {
+        let (held, shown) = self.shown(at.who, content, &bytes);
+        let mut from = [0; 3];
+        if let Some(shown) = &shown {
+            from[shown.tier] = shown.bytes.end - shown.bytes.start;
+        }
+        if held == bytes {
             self.log.held(bytes.end - bytes.start);
-            if let Some(tier) = self.visitors[at.who].stocked.remove(&content) {
-                self.log.stocked(-(len as i64));
-                self.log.useful(at.who, len, tier);
-                let mut from = [0; 3];
-                from[tier] = len;
+            if shown.is_some() {
                 self.log.sample(Sample {
                     at,
                     number,
                     content,
-                    bytes: len,
+                    bytes: bytes.end - bytes.start,
                     began: now,
                     first: WORKER,
                     last: WORKER,
@@ -143,10 +138,11 @@ impl World<'_> {
             }
             return;
         }
-        let is_video = page.player.is_some();
-        let near = self.nearest_holder(at.who, content, run.start);
+        let is_video = self.page(at).is_some_and(|page| page.player.is_some());
+        let first = (held.end / GROUP) as u32;
+        let near = self.nearest_holder(at.who, content, first);
         let somebody =
-            near.is_some() || self.together && self.somebody_holds(at.who, content, run.start);
+            near.is_some() || self.together && self.somebody_holds(at.who, content, first);
         let down = self.log.down[at.who];
         let Some(page) = self.page(at) else { return };
         page.requests.insert(
@@ -155,10 +151,10 @@ impl World<'_> {
                 content,
                 len,
                 end: bytes.end,
-                at: bytes.start,
+                at: held.end,
                 limit: if is_video { bytes.start } else { bytes.end },
                 began: now,
-                first: None,
+                first: (!held.is_empty()).then_some(now + WORKER),
                 from: From::Nowhere,
                 want: None,
                 fetch: None,
@@ -166,7 +162,7 @@ impl World<'_> {
                 timer: None,
                 strikes: 0,
                 behind: VecDeque::new(),
-                bytes: [0; 3],
+                bytes: from,
                 start: bytes.start,
                 story: String::new(),
                 cause: Cause::NoWorker,

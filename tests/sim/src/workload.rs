@@ -177,6 +177,9 @@ pub struct Video {
     pub ahead_s: f64,
     /// In MB.
     pub ahead_mb: f64,
+    /// The page names it to `fugitive.prefetch`.
+    #[serde(default)]
+    pub ahead: bool,
 }
 
 /// A kind of device with its connection.

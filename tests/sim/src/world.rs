@@ -21,7 +21,7 @@ use crate::{
     origin::Fetch,
     people::{Gives, Person},
     player::Player,
-    prefetch::Ahead,
+    prefetch::{Ahead, Coming, Stocked},
     signal::Server,
     site::{Content, Site},
     told::Told,
@@ -147,10 +147,10 @@ pub struct Visitor {
     pub origin: PipeKey,
     /// What the worker has learnt of the origin: its first byte, in milliseconds.
     pub learnt: Option<f64>,
-    /// What was fetched ahead and not shown yet, and by peers of which tier.
-    pub stocked: BTreeMap<Content, usize>,
-    /// What an earlier page began to fetch ahead, and by peers of which tier it came.
-    pub left_behind: BTreeMap<WantId, (Content, usize)>,
+    /// What was fetched ahead and not shown yet.
+    pub stocked: BTreeMap<Content, Stocked>,
+    /// What an earlier page began to fetch ahead.
+    pub left_behind: BTreeMap<WantId, Coming>,
     /// Whether its page still loads.
     pub loads: bool,
     /// Which page it is at.

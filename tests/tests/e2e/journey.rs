@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use fugitive_tests::{
     browser::{Driver, PATIENCE, Visitor},
     origin::{Fault, Origin},
+    records,
     site::{IMAGES, Site},
     visitors::{newcomer, see_the_same},
 };
@@ -331,6 +332,80 @@ async fn what_comes_next_is_prefetched_from_peers_and_the_origin_is_not_asked() 
         .eval("fugitive.stats().then((all) => [all['regret-p50'], all['regret-p95'], all.wasted])")
         .await?;
     assert!(told.0 <= told.1, "{told:?}");
+    first.quit().await?;
+    second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beginning_of_a_film_is_prefetched_from_peers_and_it_plays_from_there() -> Result<()> {
+    const BEGINNING: u64 = 1 << 20;
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let len = fs::metadata(site.path("film.mp4"))?.len();
+    let first = Visitor::new(&driver).await?;
+    first.goto(&origin.url("/empty.html")).await?;
+    first.until_controlled().await?;
+    first.until_listed("/film.mp4").await?;
+    first.fill("/film.mp4", len).await?;
+    first.goto(&origin.url("/empty.html")).await?;
+    let second = newcomer(&driver, &origin).await?;
+    let beginning = format!("{{ headers: {{ range: 'bytes=0-{}' }} }}", BEGINNING - 1);
+    let theirs = format!("fetch('/film.mp4', {beginning})");
+    let right = first.body_hash(&theirs).await?;
+
+    // Neither the film nor the hash tree that would prove it to others.
+    let asked = || {
+        anyhow::Ok((
+            origin.sent("/film.mp4")?,
+            origin.sent_below("/fugitive/bao/")?,
+        ))
+    };
+    let before = asked()?;
+    second
+        .eval::<()>("fugitive.prefetch(['/film.mp4'])")
+        .await?;
+    let held = Visitor::held(len);
+    second.until(&format!("(await {held}).length")).await?;
+    let contents = records::all("contents");
+    let is_shared = format!("{contents}.then((all) => all.some(({{ shared }}) => shared))");
+    assert!(!second.eval::<bool>(&is_shared).await?);
+    assert_eq!(second.runs(len).await?, [(0, BEGINNING / 16_384)]);
+    assert_eq!(asked()?, before, "the origin was asked");
+    let sent = format!("(await fugitive.stats()).sent === {BEGINNING}");
+    first.until(&sent).await?;
+
+    origin.fault("/film.mp4", Fault::Delay(PATIENCE));
+    let ours = format!(
+        "fugitive.fetch('/film.mp4', {beginning}).then((response) =>
+           (self.__told = [response.status, response.headers.get('content-range')], response))"
+    );
+    assert_eq!(second.body_hash(&ours).await?, right);
+    let told: (u16, String) = second.eval("__told").await?;
+    assert_eq!(told, (206, format!("bytes 0-{}/{len}", BEGINNING - 1)));
+    let served = second.until_served("/film.mp4", 1).await?;
+    assert_eq!(served, [("store".to_owned(), BEGINNING)]);
+    // It is named again, and is there.
+    second
+        .eval::<()>("fugitive.prefetch(['/film.mp4'])")
+        .await?;
+
+    second.goto(&origin.url("/video.html")).await?;
+    let loaded = "v.readyState === 4 && v.buffered.length && v.buffered.end(0) >= v.duration - 0.1";
+    second.until(loaded).await?;
+    let counted: (u64, u64) = second
+        .eval("fugitive.stats().then((all) => [all.network?.bytes ?? 0, all.store.bytes])")
+        .await?;
+    assert!(counted.0 == 0 && counted.1 >= 2 * BEGINNING, "{counted:?}");
+    // It came once: what was there was not asked for.
+    let sent = format!("(await fugitive.stats()).sent >= {len}");
+    first.until(&sent).await?;
+    let sent: u64 = first
+        .eval("fugitive.stats().then((all) => all.sent)")
+        .await?;
+    assert!(sent < len + 16_384, "{sent} of {len}");
+    // And now it has the tree, and gives it to others.
+    second.until(&is_shared).await?;
+    assert!(asked()?.1 > before.1);
     first.quit().await?;
     second.quit().await
 }

@@ -140,9 +140,9 @@ impl Engine {
         if let For::Next { .. } = want.whose {
             return; // It is kept until it is wanted.
         }
-        // What is fetched ahead is of use when it is whole; until then the page may come to want it.
-        let whole = groups_of(want.bytes.clone());
-        if want.whose == For::Later && want.is_small() && want.have != [whole] {
+        // What is fetched ahead is of use when it is there; until then the page may come to want it.
+        let is_later = want.whose == For::Later;
+        if is_later && want.have != [groups_of(want.bytes.clone())] {
             return;
         }
         while let Some((first, ..)) = want.ready.first() {
@@ -174,6 +174,9 @@ impl Engine {
             self.look_if_level(number);
             self.cancel(number);
             self.out.push_back(Output::End { want: number });
+            if is_later && end < len {
+                self.has_begun(id, end);
+            }
             if plays {
                 self.go_onward(id, len, end);
             }

@@ -10,7 +10,6 @@ use super::{
     answers::Known,
     peers::{Peer, Stage},
     pulse::GRACE,
-    relieving::LOOK_EVERY,
     want::{Asked, For, SMALL, Want},
 };
 use crate::{content::GROUP, port::WantId, wire::Message};
@@ -58,7 +57,9 @@ impl Engine {
         }
         let is_begun = self.take_over(&mut want) || self.come_onward(&mut want);
         let level = (self.now, want.at);
-        let reads_on = want.whose == For::Us && !want.is_small() && self.reads_on(&mut want);
+        let is_large = want.whose == For::Us && !want.is_small();
+        let reads_on =
+            is_large && (self.reads_on(&mut want) | self.comes_after_beginning(&mut want));
         self.wants.push(Want {
             level,
             reads_on,
@@ -73,35 +74,6 @@ impl Engine {
             self.leave_head(number);
         }
         self.pump(number);
-    }
-
-    /// What is being fetched ahead when the page wants it is not asked for twice. Says whether it was.
-    fn take_over(&mut self, want: &mut Want) -> bool {
-        let is_it = |later: &Want| {
-            later.whose == For::Later && later.id == want.id && later.bytes == want.bytes
-        };
-        let at = self.wants.iter().position(is_it);
-        let Some(at) = at.filter(|_| want.whose == For::Us && want.is_small()) else {
-            return false;
-        };
-        let later = self.wants.remove(at);
-        for pull in self.peers.iter_mut().flat_map(|peer| &mut peer.pulls) {
-            if pull.want == later.number {
-                pull.want = want.number;
-            }
-        }
-        self.out.push_back(Output::Failed {
-            want: later.number,
-            why: FailReason::Wanted,
-        });
-        *want = Want {
-            number: want.number,
-            whose: For::Us,
-            credit: want.credit,
-            look_at: self.now + LOOK_EVERY,
-            ..later
-        };
-        true
     }
 
     /// Peers that are good enough for what nobody waits for are raced where the page does.

@@ -56,6 +56,11 @@ impl Want {
         least.max(self.patience.into())
     }
 
+    /// Who reads it has what came before, or some of it.
+    fn has_some(&self) -> bool {
+        self.reads_on || self.delivered
+    }
+
     /// The network is there for it, and it is worth more than one request.
     fn is_raced(&self) -> bool {
         self.whose == For::Us && self.patience < u32::MAX && !self.is_small()
@@ -164,11 +169,11 @@ impl Engine {
     }
 
     /// Whether there is nobody who has the first bytes of something large, and has proved to be as quick
-    /// with them as the network. Who reads on has time to find out.
+    /// with them as the network. Who reads on, or got some at once, has time to find out.
     pub(super) fn is_unproven(&self, number: WantId) -> bool {
         let want = self.wants.iter().find(|want| want.number == number);
         let Some(want) =
-            want.filter(|want| want.is_raced() && want.patience == 0 && !want.reads_on)
+            want.filter(|want| want.is_raced() && want.patience == 0 && !want.has_some())
         else {
             return false;
         };

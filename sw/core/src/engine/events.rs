@@ -111,7 +111,7 @@ pub enum Input {
         signal: Vec<u8>,
     },
     /// The Service Worker will want these bytes. They are asked for only while nothing is wanted,
-    /// and delivered as wanted ones are.
+    /// and delivered when all of them are there.
     Prefetch {
         /// A number not in use.
         want: WantId,
@@ -119,6 +119,8 @@ pub enum Input {
         id: ContentId,
         /// Its whole length.
         len: u64,
+        /// Which of it, of something large no more than its beginning. What comes before is held.
+        bytes: Range<u64>,
     },
     /// The page has this from the network, since there was no peer to ask. Who holds it is met, if the
     /// signal server knows anybody.

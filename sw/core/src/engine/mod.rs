@@ -12,6 +12,7 @@
 //! the other side. Nothing that a peer sent leaves the engine before [`crate::tree::verify`] said
 //! yes, and who sends something that fails is dropped and not taken again.
 
+mod ahead;
 mod answers;
 mod arriving;
 mod asking;
@@ -81,6 +82,8 @@ pub struct Engine {
     wants: Vec<Want>,
     /// Which bytes of a large content were wanted last, and how who plays it reads.
     readings: VecDeque<(ContentId, Range<u64>, Option<Reader>)>,
+    /// Of which large contents the beginning was fetched ahead, and up to where.
+    beginnings: VecDeque<(ContentId, u64)>,
     holdings: Holdings,
     context: Context,
     origin: Option<Origin>,
@@ -123,6 +126,7 @@ impl Engine {
             dialling: Dialling::new(now),
             wants: Vec::new(),
             readings: VecDeque::new(),
+            beginnings: VecDeque::new(),
             holdings: Holdings::default(),
             context: Context::default(),
             origin: None,
@@ -188,8 +192,14 @@ impl Engine {
                 reader: plays.then(|| Reader::new(self.now, bytes.start)),
                 ..Want::new(want, For::Us, id, len, bytes, credit)
             }),
-            Input::Prefetch { want, id, len } => {
-                self.want(Want::new(want, For::Later, id, len, 0..len, len));
+            Input::Prefetch {
+                want,
+                id,
+                len,
+                bytes,
+            } => {
+                let end = bytes.end;
+                self.want(Want::new(want, For::Later, id, len, bytes, end));
             }
             Input::Find { id, len } => self.find(id, len),
             Input::Credit { want, to } => self.credit(want, to),

@@ -1,5 +1,6 @@
 //! Engines in pairs and more, in fake time, over links that the test controls.
 
+mod ahead;
 mod behind;
 mod beyond;
 mod connections;

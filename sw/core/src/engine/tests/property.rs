@@ -15,6 +15,8 @@ enum Chance {
     Cancel,
     Credit,
     Prefetch,
+    /// Of the film this half.
+    Begin(bool),
     Lower(usize),
     /// A message that is on its way is lost.
     Lose(usize),
@@ -39,6 +41,7 @@ fn chance() -> impl Strategy<Value = Chance> {
         Just(Chance::Cancel),
         Just(Chance::Credit),
         Just(Chance::Prefetch),
+        any::<bool>().prop_map(Chance::Begin),
         who().prop_map(Chance::Lower),
         any::<usize>().prop_map(Chance::Lose),
         any::<usize>().prop_map(Chance::Repeat),
@@ -78,7 +81,36 @@ impl Swarm {
                 let (want, id) = (self.visitors[4].got.len() as u32 + 10, ContentId([7; 32]));
                 let got = &mut self.visitors[4].got;
                 got.insert(want, (0, Vec::new(), None));
-                self.input(4, Input::Prefetch { want, id, len: 9 });
+                let (len, bytes) = (9, 0..9);
+                self.input(
+                    4,
+                    Input::Prefetch {
+                        want,
+                        id,
+                        len,
+                        bytes,
+                    },
+                );
+            }
+            Chance::Begin(second) => {
+                let want = self.visitors[4].got.len() as u32 + 10;
+                let id = self.visitors[4].asked[&1];
+                let (len, half) = (
+                    self.given[&id].len() as u64,
+                    self.given[&id].len() as u64 / 2,
+                );
+                let bytes = if second { half..len } else { 0..half };
+                let got = (bytes.start, Vec::new(), None);
+                self.visitors[4].got.insert(want, got);
+                self.input(
+                    4,
+                    Input::Prefetch {
+                        want,
+                        id,
+                        len,
+                        bytes,
+                    },
+                );
             }
             Chance::Lower(who) => {
                 let config = Config {

@@ -1,6 +1,6 @@
 //! The serving side: slots, turns, limits, and who comes first when there is not enough.
 
-use super::*;
+use super::{ahead::fetch_ahead, *};
 
 /// Visitor 0 serves all others, over a way up of so many bytes a millisecond; they look for nobody
 /// else.
@@ -410,8 +410,7 @@ fn who_gains_on_a_page_that_plays_is_fast_enough() {
 }
 
 fn prefetch(swarm: &mut Swarm, want: WantId, id: ContentId, len: u64) {
-    swarm.visitors[1].got.insert(want, (0, Vec::new(), None));
-    swarm.input(1, Input::Prefetch { want, id, len });
+    fetch_ahead(swarm, want, id, len, 0..len);
 }
 
 #[test]
