@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// What Chromium's images accept.
-const ACCEPT: &str = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
+const ACCEPT: &str = "image/jxl,image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
 const PACE: &str = "pace";
 const TALLY: &str = "tally";
 /// A database that could not be opened is not tried again for this long, in milliseconds.
@@ -88,9 +88,29 @@ pub struct State {
     settling: Cell<bool>,
 }
 
-#[derive(Clone, Copy)]
-struct Page {
-    off: bool,
+/// What is known of a page.
+#[derive(Clone)]
+pub enum Page {
+    /// Whether it has us switched off.
+    Known {
+        /// It has.
+        off: bool,
+    },
+    /// That is being asked.
+    Asked(Promise),
+}
+
+impl Page {
+    /// Whether it has us switched off.
+    pub async fn is_off(self) -> bool {
+        match self {
+            Self::Known { off } => off,
+            Self::Asked(looked) => {
+                let off = JsFuture::from(looked).await;
+                off.is_ok_and(|off| off.is_truthy())
+            }
+        }
+    }
 }
 
 impl State {
@@ -359,24 +379,29 @@ impl State {
             .response(body, head.status, head.text, &head.headers)
     }
 
-    /// Whether this page has us switched off; asked once for each page.
-    pub async fn is_off(&self, client: &str) -> bool {
+    /// Whether this page has us switched off; looked up once for each page.
+    pub fn page(self: &Rc<Self>, client: &str) -> Page {
         if client.is_empty() {
-            return false;
+            return Page::Known { off: false };
         }
-        let known = self.pages.borrow().get(client).copied();
-        if let Some(page) = known {
-            return page.off;
+        if let Some(page) = self.pages.borrow().get(client) {
+            return page.clone();
         }
-        let is_off = JsFuture::from(self.shell.is_off(client));
-        let (off, ()) = join(is_off, self.drop_dead_port()).await;
-        let off = off.is_ok_and(|off| off.is_truthy());
+        let (state, id) = (self.clone(), client.to_owned());
+        let looked = future_to_promise(async move {
+            let is_off = JsFuture::from(state.shell.is_off(&id));
+            let (off, ()) = join(is_off, state.drop_dead_port()).await;
+            let off = off.is_ok_and(|off| off.is_truthy());
+            state.pages.borrow_mut().insert(id, Page::Known { off });
+            Ok(off.into())
+        });
+        let page = Page::Asked(looked);
         let mut pages = self.pages.borrow_mut();
         if pages.len() >= MAX_PAGES {
             pages.clear();
         }
-        pages.insert(client.to_owned(), Page { off });
-        off
+        pages.insert(client.to_owned(), page.clone());
+        page
     }
 
     /// What an answer leaves to be done, when it is on its way to the page and none has followed it.
