@@ -41,7 +41,7 @@ const PREPARE_WITHIN = 5_000;
 const LEAVE_WITHIN = 1_000;
 const OFF = /[?&]fugitive=off(&|#|$)/;
 const STYLES = /\.css($|\?)/;
-/** Policies by which the referrer is a whole address. */
+/** Policies by which the referrer is a whole address, within an origin. */
 const WHOLE = [
   "strict-origin-when-cross-origin",
   "no-referrer-when-downgrade",
@@ -71,9 +71,9 @@ async function isOffFor(id) {
  * Whether the referrer, which does not say that, is the page's address, as far as it can be told: a style
  * sheet's images have another. A look at the client waits for a thread that is busy with the page.
  */
-const isOnFor = ({ referrer, referrerPolicy }) =>
+const isOnFor = ({ url, referrer, referrerPolicy }) =>
+  [url, referrer].every((address) => address.startsWith(location.origin + "/")) &&
   WHOLE.includes(referrerPolicy) &&
-  referrer.startsWith(location.origin + "/") &&
   !STYLES.test(referrer);
 
 /** The page that was last told something. */

@@ -208,7 +208,8 @@ pub async fn answer(
         return Ok(None);
     }
     let is_good = matches!(verdict, Verdict::Fresh | Verdict::WhileRevalidating);
-    if !is_good && state.page(&asking.client).is_off().await {
+    let is_at_hand = is_good && held.as_ref().is_some_and(Held::is_complete);
+    if !is_at_hand && state.page(&asking.client).is_off().await {
         return Ok(None);
     }
     match (held, verdict) {

@@ -2,6 +2,9 @@
 //! what was learnt and counted.
 
 mod bridge;
+mod page;
+
+pub use page::Page;
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +19,7 @@ use fugitive_core::{
     port::ToBridge,
 };
 use fugitive_store::{Resource, Store, StoreError, Stored};
-use futures_util::future::{join, join3};
+use futures_util::future::join3;
 use gloo::timers::future::TimeoutFuture;
 use js_sys::{Object, Promise, Uint8Array};
 use serde::Serialize;
@@ -44,8 +47,6 @@ const PACE: &str = "pace";
 const TALLY: &str = "tally";
 /// A database that could not be opened is not tried again for this long, in milliseconds.
 const STORE_AGAIN: f64 = 30_000.0;
-/// Pages remembered; more than a browser has open.
-const MAX_PAGES: usize = 256;
 /// What was learnt and counted is written down this long after the last change, in milliseconds.
 const SAVE_AFTER: u32 = 1_000;
 /// What an answer leaves to be done waits until none has followed it for so long, in milliseconds, or
@@ -86,31 +87,6 @@ pub struct State {
     /// What answers have left to be done.
     afters: RefCell<Vec<Box<dyn FnOnce()>>>,
     settling: Cell<bool>,
-}
-
-/// What is known of a page.
-#[derive(Clone)]
-pub enum Page {
-    /// Whether it has us switched off.
-    Known {
-        /// It has.
-        off: bool,
-    },
-    /// That is being asked.
-    Asked(Promise),
-}
-
-impl Page {
-    /// Whether it has us switched off.
-    pub async fn is_off(self) -> bool {
-        match self {
-            Self::Known { off } => off,
-            Self::Asked(looked) => {
-                let off = JsFuture::from(looked).await;
-                off.is_ok_and(|off| off.is_truthy())
-            }
-        }
-    }
 }
 
 impl State {
@@ -377,31 +353,6 @@ impl State {
     pub fn response(&self, head: &Answer, body: &Object) -> Result<Response, JsValue> {
         self.shell
             .response(body, head.status, head.text, &head.headers)
-    }
-
-    /// Whether this page has us switched off; looked up once for each page.
-    pub fn page(self: &Rc<Self>, client: &str) -> Page {
-        if client.is_empty() {
-            return Page::Known { off: false };
-        }
-        if let Some(page) = self.pages.borrow().get(client) {
-            return page.clone();
-        }
-        let (state, id) = (self.clone(), client.to_owned());
-        let looked = future_to_promise(async move {
-            let is_off = JsFuture::from(state.shell.is_off(&id));
-            let (off, ()) = join(is_off, state.drop_dead_port()).await;
-            let off = off.is_ok_and(|off| off.is_truthy());
-            state.pages.borrow_mut().insert(id, Page::Known { off });
-            Ok(off.into())
-        });
-        let page = Page::Asked(looked);
-        let mut pages = self.pages.borrow_mut();
-        if pages.len() >= MAX_PAGES {
-            pages.clear();
-        }
-        pages.insert(client.to_owned(), page.clone());
-        page
     }
 
     /// What an answer leaves to be done, when it is on its way to the page and none has followed it.
