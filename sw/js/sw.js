@@ -19,6 +19,8 @@ const MEDIA = ["image", "video", "audio"];
 /** Requests that change what is there under their URL (RFC 9111, 4.4), and how names of media end. */
 const CHANGES = ["POST", "PUT", "PATCH", "DELETE"];
 const NAMES = "avif gif jpeg jpg png svg webp ico mp3 mp4 ogg webm".split(" ");
+/** All of these and few others: the browser compiles each of them anew for every page. */
+const ENDS = ["*if", "*g", "web*", "ico", "mp*"];
 /** What was changed is left to the network for this long: a change takes its time, in milliseconds. */
 const CHANGING = 60_000;
 /** Where `fugitive.fetch` asks; never a path of the server's. */
@@ -38,6 +40,15 @@ const PREPARE_WITHIN = 5_000;
 /** Nor does a worker that leaves wait longer for its pages, in milliseconds. */
 const LEAVE_WITHIN = 1_000;
 const OFF = /[?&]fugitive=off(&|#|$)/;
+const STYLES = /\.css($|\?)/;
+/** Policies by which the referrer is a whole address, within an origin. */
+const WHOLE = [
+  "strict-origin-when-cross-origin",
+  "no-referrer-when-downgrade",
+  "origin-when-cross-origin",
+  "same-origin",
+  "unsafe-url",
+];
 /** Other hosts of the site whose media may be listed, as the page's tag names them. */
 const HOSTS = new Set([GIVEN.hosts ?? []].flat().join().split(","));
 /** Conditional requests are the page's own business with the origin. */
@@ -55,6 +66,18 @@ const within = (promise, ms, what) =>
 async function isOffFor(id) {
   return OFF.test((await clients.get(id))?.url ?? "");
 }
+
+/**
+ * Whether the referrer, which does not say that, is the page's address, as far as it can be told: a style
+ * sheet's images have another. A look at the client waits for a thread that is busy with the page.
+ */
+const isOnFor = ({ url, referrer, referrerPolicy }) =>
+  [url, referrer].every((address) => address.startsWith(location.origin + "/")) &&
+  WHOLE.includes(referrerPolicy) &&
+  !STYLES.test(referrer);
+
+/** The page that was last told something. */
+let told = {};
 
 /** What Rust cannot reach without a page of bindings. */
 const shell = {
@@ -94,7 +117,10 @@ const shell = {
   isOff: isOffFor,
   digest: cold.digest,
   async say(id, message) {
-    (await clients.get(id))?.postMessage(message);
+    if (told.id !== id) told = { id, client: clients.get(id) };
+    const client = await told.client;
+    if (client) client.postMessage(message);
+    else told = {};
   },
 };
 
@@ -210,9 +236,10 @@ async function route(event) {
   ours.push({ urlPattern: new URLPattern({ pathname: `${FETCH}*` }) });
   // Both, put so that the names are not compared where the method is another.
   const changing = { or: CHANGES.map((requestMethod) => ({ requestMethod })) };
-  const named = NAMES.map((name) => ({ urlPattern: new URLPattern({ pathname: `*.${name}` }) }));
+  const named = ENDS.map((end) => ({ urlPattern: new URLPattern({ pathname: `*.${end}` }) }));
   ours.push({ not: { or: [{ not: changing }, { not: { or: named } }] } });
   await event.addRoutes({ condition: { not: { or: ours } }, source: "network" });
+
 }
 
 // Before the event is here for which the browser has started us.
@@ -324,7 +351,7 @@ async function answer(event) {
 
 async function answerWarm(event, url, isNamed) {
   const ready = running ?? (await workerInTime());
-  return await ready.answer(event, url, isNamed);
+  return await ready.answer(event, url, isNamed, isOnFor(event.request));
 }
 
 /** A hit while the wasm starts. */
@@ -333,7 +360,7 @@ async function answerCold(event) {
   if (request.destination !== "image") return;
   const since = performance.now();
   const ready = worker();
-  const all = Promise.all([cold.look(request), isOffFor(clientId)]);
+  const all = Promise.all([cold.look(request), !isOnFor(request) && isOffFor(clientId)]);
   const looked = within(all, LOOK_WITHIN, "look").catch(() => []);
   looking.add(looked);
   const [hit, isOffHere] = await looked;

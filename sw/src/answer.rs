@@ -27,7 +27,7 @@ use crate::{
     race::{self, Won},
     relay::{from_origin, relay},
     response::{Answer, unsatisfiable},
-    state::State,
+    state::{Page, State},
     tally::Source,
     validate,
     writer::Writer,
@@ -142,7 +142,14 @@ pub async fn answer(
         state.leave();
         return Ok(None);
     }
-    let (is_off, store) = join(state.is_off(&asking.client), state.store()).await;
+    let is_off = async {
+        match state.page(&asking.client) {
+            // What is at hand does not wait for that.
+            Page::Asked(_) if asking.is_on && asking.mode == Mode::Default => false,
+            page => page.is_off().await,
+        }
+    };
+    let (is_off, store) = join(is_off, state.store()).await;
     if is_off {
         return Ok(None);
     }
@@ -195,6 +202,11 @@ pub async fn answer(
     if state.catalogue.is_elsewhere(&asking.url)
         && (is_doubtful || !matches!(listed, Listed::As(_)))
     {
+        return Ok(None);
+    }
+    let is_good = matches!(verdict, Verdict::Fresh | Verdict::WhileRevalidating);
+    let is_at_hand = is_good && held.as_ref().is_some_and(Held::is_complete);
+    if !is_at_hand && state.page(&asking.client).is_off().await {
         return Ok(None);
     }
     match (held, verdict) {

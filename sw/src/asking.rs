@@ -22,6 +22,8 @@ pub struct Asking {
     pub client: String,
     /// Asked for by `fugitive.fetch`: the request has another URL.
     pub named: bool,
+    /// Its page has us not switched off, as far as the request says.
+    pub is_on: bool,
     /// When it came, on the clock of [`origin::clock`].
     pub since: f64,
     /// Its headers.
@@ -60,6 +62,7 @@ impl Asking {
             },
             client,
             named,
+            is_on: false,
             since: origin::clock(),
             came: js_sys::Date::now(),
             event,

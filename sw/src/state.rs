@@ -2,6 +2,9 @@
 //! what was learnt and counted.
 
 mod bridge;
+mod page;
+
+pub use page::Page;
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +19,7 @@ use fugitive_core::{
     port::ToBridge,
 };
 use fugitive_store::{Resource, Store, StoreError, Stored};
-use futures_util::future::{join, join3};
+use futures_util::future::join3;
 use gloo::timers::future::TimeoutFuture;
 use js_sys::{Object, Promise, Uint8Array};
 use serde::Serialize;
@@ -39,13 +42,11 @@ use crate::{
 };
 
 /// What Chromium's images accept.
-const ACCEPT: &str = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
+const ACCEPT: &str = "image/jxl,image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
 const PACE: &str = "pace";
 const TALLY: &str = "tally";
 /// A database that could not be opened is not tried again for this long, in milliseconds.
 const STORE_AGAIN: f64 = 30_000.0;
-/// Pages remembered; more than a browser has open.
-const MAX_PAGES: usize = 256;
 /// What was learnt and counted is written down this long after the last change, in milliseconds.
 const SAVE_AFTER: u32 = 1_000;
 /// What an answer leaves to be done waits until none has followed it for so long, in milliseconds, or
@@ -86,11 +87,6 @@ pub struct State {
     /// What answers have left to be done.
     afters: RefCell<Vec<Box<dyn FnOnce()>>>,
     settling: Cell<bool>,
-}
-
-#[derive(Clone, Copy)]
-struct Page {
-    off: bool,
 }
 
 impl State {
@@ -362,26 +358,6 @@ impl State {
     pub fn response(&self, head: &Answer, body: &Object) -> Result<Response, JsValue> {
         self.shell
             .response(body, head.status, head.text, &head.headers)
-    }
-
-    /// Whether this page has us switched off; asked once for each page.
-    pub async fn is_off(&self, client: &str) -> bool {
-        if client.is_empty() {
-            return false;
-        }
-        let known = self.pages.borrow().get(client).copied();
-        if let Some(page) = known {
-            return page.off;
-        }
-        let is_off = JsFuture::from(self.shell.is_off(client));
-        let (off, ()) = join(is_off, self.drop_dead_port()).await;
-        let off = off.is_ok_and(|off| off.is_truthy());
-        let mut pages = self.pages.borrow_mut();
-        if pages.len() >= MAX_PAGES {
-            pages.clear();
-        }
-        pages.insert(client.to_owned(), Page { off });
-        off
     }
 
     /// What an answer leaves to be done, when it is on its way to the page and none has followed it.

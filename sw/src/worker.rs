@@ -51,14 +51,16 @@ impl Worker {
         self.0.close();
     }
 
-    /// Resolves with a response, or undefined where the network should answer.
-    pub fn answer(&self, event: FetchEvent, url: String, named: bool) -> Promise {
+    /// Resolves with a response, or undefined where the network should answer. `on` is what the request
+    /// says of its page: that it has us not switched off.
+    pub fn answer(&self, event: FetchEvent, url: String, named: bool, on: bool) -> Promise {
         let state = self.0.clone();
         let request = event.request();
         future_to_promise(async move {
             let early = Early::begin(&state, &request, &url).await;
             let client = event.client_id().unwrap_or_default();
-            let asking = Asking::new(event, request, url, client, named);
+            let mut asking = Asking::new(event, request, url, client, named);
+            asking.is_on = on;
             let signal = asking.signal();
             // A page that gives up before the first byte ends all that was begun for it.
             let (given_up, aborted) = oneshot::channel::<()>();

@@ -1,13 +1,16 @@
 //! The connection, its transactions and its keys. Not for what is kept under them.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use fugitive_core::content::ContentId;
 use js_sys::Array;
 use rexie::{Index, KeyRange, ObjectStore, Rexie, Transaction, TransactionMode, TransactionResult};
 use wasm_bindgen::JsValue;
 
-use crate::{DEFAULT_BUDGET, StoreError, error::opening, meta::Usage};
+use crate::{DEFAULT_BUDGET, StoreError, error::opening, meta::Usage, together::Together};
 
 pub(crate) const RESOURCES: &str = "resources";
 pub(crate) const CONTENTS: &str = "contents";
@@ -27,6 +30,8 @@ pub(crate) struct Connection {
     pub(crate) budget: Cell<u64>,
     /// As the last transaction of this connection that looked found it.
     pub(crate) usage: Cell<Option<Usage>>,
+    /// The last transaction that others may read in.
+    pub(crate) together: RefCell<Option<Rc<Together>>>,
     /// Evicted for a write that then failed; the next one that does not says so.
     pub(crate) unreported: Cell<Vec<ContentId>>,
 }
@@ -51,6 +56,7 @@ impl Connection {
             database: RefCell::new(Some(database)),
             budget: Cell::new(DEFAULT_BUDGET),
             usage: Cell::new(None),
+            together: RefCell::default(),
             unreported: Cell::default(),
         })
     }

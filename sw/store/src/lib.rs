@@ -19,6 +19,7 @@
 mod store;
 
 mod read;
+mod together;
 mod write;
 
 mod evict;

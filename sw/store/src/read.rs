@@ -85,7 +85,7 @@ impl Connection {
         if len > BLOCK {
             return Err(StoreError::limit("longer than a block"));
         }
-        let record = first_block(&self.reading(&[BLOCKS])?, *id).await;
+        let record = self.record(block_key(&content_key(id), 0)).await;
         let held = self.small_in(record, id, len).await?;
         Ok(held.and_then(|(bytes, _)| bytes))
     }

@@ -170,3 +170,49 @@ async fn what_was_answered_without_the_wasm_is_counted() -> Result<()> {
     assert_eq!(origin.requests("/image0.jpg")?.len(), 1);
     visitor.quit().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_that_is_off_is_so_whatever_its_requests_say_of_it() -> Result<()> {
+    let (site, driver) = (site()?, Driver::start()?);
+    let policies = ["origin", "no-referrer", "same-origin"];
+    for policy in policies {
+        let head =
+            format!("<meta name=referrer content={policy}><link rel=stylesheet href=/style.css>");
+        site.page_with(&format!("{policy}.html"), &head, "<p>no line</p>")?;
+    }
+    let style = ".styled { width: 9px; height: 9px; background: url(/image1.jpg) }";
+    std::fs::write(site.path("style.css"), style)?;
+    let origin = Origin::start(&site).await?;
+    let visitor = holder(&driver, &origin).await?;
+    for is_cold in [true, false] {
+        for policy in policies {
+            for (search, expected) in [("?fugitive=off", 2), ("", 0)] {
+                let what = format!("{policy}{search}, cold: {is_cold}");
+                let asked = || -> Result<usize> {
+                    Ok(origin.requests("/image0.jpg")?.len()
+                        + origin.requests("/image1.jpg")?.len())
+                };
+                let before = asked()?;
+                let url = origin.url(&format!("/{policy}.html{search}"));
+                visitor.goto(&url).await?;
+                visitor.clear_cache().await?;
+                if is_cold {
+                    visitor.stop_workers().await?;
+                }
+                // The style sheet's first: of the page nothing is known yet.
+                visitor
+                    .eval::<()>("void (document.querySelector('p').className = 'styled')")
+                    .await?;
+                visitor
+                    .until(
+                        "performance.getEntriesByType('resource')
+                           .some(({ name, responseEnd }) => name.endsWith('/image1.jpg') && responseEnd > 0)",
+                    )
+                    .await?;
+                show(&visitor, "/image0.jpg").await?;
+                assert_eq!(asked()? - before, expected, "{what}");
+            }
+        }
+    }
+    visitor.quit().await
+}

@@ -72,6 +72,7 @@ async fn image_of_another_host_is_shared_where_its_page_may_read_it_and_else_lef
         images.url("")
     );
     site.page_with("empty.html", &head, "<p>nothing here</p>")?;
+    site.page_with("silent.html", "", "<p>no line</p>")?;
     let count = Arc::new(AtomicUsize::new(0));
     let asked = || count.load(Ordering::SeqCst);
     let bytes = fs::read(elsewhere.path("image0.jpg"))?;
@@ -121,6 +122,15 @@ async fn image_of_another_host_is_shared_where_its_page_may_read_it_and_else_lef
             Visitor::held(bytes.len() as u64)
         ))
         .await?;
+    // Requests to another host say of their page only where it is from.
+    for (page, count) in [("/silent.html?fugitive=off", 1), ("/silent.html", 0)] {
+        visitor.goto(&origin.url(page)).await?;
+        visitor.clear_cache().await?;
+        let before = asked();
+        let seen = seen(&visitor, &listed, Some("anonymous")).await?;
+        assert_eq!((&seen[..], asked() - before), ("readable", count), "{page}");
+    }
+    visitor.clear_cache().await?;
     for (n, (url, mode)) in kinds.iter().enumerate() {
         let before = asked();
         let is_shared = n == 0;

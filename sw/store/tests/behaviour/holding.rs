@@ -6,11 +6,28 @@ use fugitive_core::{
     tree::Outboard,
 };
 use fugitive_store::{Cold, MAX_GROUPS, Resource, StoreError};
+use futures_util::future::{join_all, join3};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::{content, js};
 use crate::fixture::{cut, fresh, held, noise, resource};
+
+fn count_transactions() {
+    js("const real = IDBDatabase.prototype.transaction;
+        self.transactions = 0;
+        IDBDatabase.prototype.transaction = function (...args) {
+            self.transactions += 1;
+            return real.apply(this, args);
+        };
+        self.restore = () => { IDBDatabase.prototype.transaction = real; };");
+}
+
+/// How many there were since.
+fn transactions() -> u32 {
+    let count = js("self.restore(); return self.transactions;");
+    count.as_f64().unwrap() as u32
+}
 
 #[wasm_bindgen_test]
 async fn response_and_bytes_come_back_in_one_hit_of_one_transaction() {
@@ -25,16 +42,9 @@ async fn response_and_bytes_come_back_in_one_hit_of_one_transaction() {
     assert_eq!(stored.groups, [(0, 4)]);
     assert_eq!(stored.evicted, []);
 
-    js("const real = IDBDatabase.prototype.transaction;
-        self.transactions = 0;
-        IDBDatabase.prototype.transaction = function (...args) {
-            self.transactions += 1;
-            return real.apply(this, args);
-        };
-        self.restore = () => { IDBDatabase.prototype.transaction = real; };");
+    count_transactions();
     let hit = store.hit(&resource.url).await.unwrap().unwrap();
-    let transactions = js("self.restore(); return self.transactions;");
-    assert_eq!(transactions.as_f64(), Some(1.0));
+    assert_eq!(transactions(), 1);
 
     assert_eq!(hit.resource, resource);
     assert_eq!(held(&hit), Some(bytes));
@@ -93,6 +103,45 @@ async fn bytes_alone_of_what_is_small_are_those_that_were_put() {
             .to_string()
             .contains("longer than a block")
     );
+}
+
+#[wasm_bindgen_test]
+async fn reads_that_come_at_once_are_one_transaction_and_each_has_its_own() {
+    let store = fresh().await;
+    let contents: Vec<_> = (0..70).map(|n| noise(100 + n, 100 + n as u32)).collect();
+    for bytes in &contents {
+        let url = format!("https://a.b/{}", bytes.len());
+        let put = store.put_whole(resource(&url, bytes, true), cut(bytes, false));
+        put.await.unwrap();
+    }
+    let absent = noise(50, 99);
+    let read = |bytes: &Vec<u8>| store.small(&ContentId::of(bytes), bytes.len() as u64);
+    let all = || join_all(contents[..24].iter().chain([&absent]).map(read));
+    count_transactions();
+    let first = all().await;
+    assert_eq!(transactions(), 1);
+    // A write that comes between does not wait for ever, nor do they for it.
+    let other = noise(60, 98);
+    let put = store.put_whole(
+        resource("https://a.b/other", &other, true),
+        cut(&other, false),
+    );
+    let (second, put, third) = join3(all(), put, all()).await;
+    put.unwrap();
+    for held in [first, second, third] {
+        let mut held = held.into_iter().map(Result::unwrap);
+        for bytes in &contents[..24] {
+            assert_eq!(held.next().unwrap().unwrap().to_vec(), *bytes);
+        }
+        assert!(held.next().unwrap().is_none());
+    }
+    // More than one transaction takes.
+    count_transactions();
+    let held = join_all(contents.iter().map(read)).await;
+    assert_eq!(transactions(), 2);
+    for (held, bytes) in held.into_iter().zip(&contents) {
+        assert_eq!(held.unwrap().unwrap().to_vec(), *bytes);
+    }
 }
 
 #[wasm_bindgen_test]

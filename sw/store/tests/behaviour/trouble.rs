@@ -2,12 +2,13 @@
 
 use fugitive_core::content::{BLOCK, ContentId, GROUP};
 use fugitive_store::{Store, StoreError};
+use futures_util::future::join_all;
 use js_sys::{Function, Uint8Array};
 use rexie::{ObjectStore, Rexie, TransactionMode};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use super::content;
+use super::{content, js};
 use crate::fixture::{cut, held, name, noise, resource};
 
 /// Writes one byte of a block's record, as a bad disk would.
@@ -94,6 +95,43 @@ async fn damaged_small_resource_is_a_hit_without_bytes() {
     let bytes = store.small(&resource.id, resource.len).await.unwrap();
     assert!(bytes.is_none());
     assert_eq!(store.holdings().await.unwrap(), []);
+}
+
+#[wasm_bindgen_test]
+async fn trouble_with_one_of_many_reads_is_its_own() {
+    let name = name();
+    let store = Store::open_named(&name).await.unwrap();
+    let contents: Vec<_> = (0..8).map(|n| noise(100 + n, 200 + n as u32)).collect();
+    for bytes in &contents {
+        let url = format!("https://a.b/{}", bytes.len());
+        let put = store.put_whole(resource(&url, bytes, true), cut(bytes, false));
+        put.await.unwrap();
+    }
+    let read = |bytes: &Vec<u8>| store.small(&ContentId::of(bytes), bytes.len() as u64);
+    // Their transaction ends in the middle, once before and once after the others have come into it.
+    for when in [1, 5] {
+        js(&format!(
+            "const real = IDBObjectStore.prototype.get;
+             let count = 0;
+             IDBObjectStore.prototype.get = function (key) {{
+                 const request = real.call(this, key);
+                 if (++count === {when}) this.transaction.abort();
+                 return request;
+             }};
+             self.restore = () => {{ IDBObjectStore.prototype.get = real; }};"
+        ));
+        let held = join_all(contents.iter().map(read)).await;
+        js("self.restore()");
+        for (held, bytes) in held.into_iter().zip(&contents) {
+            assert_eq!(held.unwrap().unwrap().to_vec(), *bytes);
+        }
+    }
+    damage(&name, &ContentId::of(&contents[3]), 0, 80).await;
+    let held = join_all(contents.iter().map(read)).await;
+    for (n, (held, bytes)) in held.into_iter().zip(&contents).enumerate() {
+        let held = held.unwrap().map(|held| held.to_vec());
+        assert_eq!(held, (n != 3).then(|| bytes.clone()));
+    }
 }
 
 #[wasm_bindgen_test]

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    ops::Range,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -18,9 +19,11 @@ use fugitive_tests::{
 use serde_json::{Value, json};
 use thirtyfour::WindowHandle;
 
-use crate::{median, others};
+use crate::{gallery, median, others};
 
 const WORKBOX: &str = "workbox-build@7.4.0";
+/// What registers its worker.
+pub const WORKBOX_LINE: &str = "<script>navigator.serviceWorker.register('/workbox.js')</script>";
 /// Loads of each kind on each side.
 const LOADS: usize = 60;
 /// Stored resources.
@@ -29,7 +32,7 @@ const STORED: [usize; 3] = [100, 1_000, 10_000];
 const LARGE: usize = 130;
 const SMALL: usize = 16;
 /// What a worker does behind an answer is over, and in nobody's way.
-const SETTLED: Duration = Duration::from_millis(50);
+pub const SETTLED: Duration = Duration::from_millis(50);
 /// A worker that was told to stop has done so.
 const STOPPED: Duration = Duration::from_millis(150);
 
@@ -77,6 +80,9 @@ pub async fn cache(part: Option<&str>) -> Result<()> {
         figures.insert("hit_ms_beside".into(), stored(&visitor, &home).await?);
     }
     visitor.quit().await?;
+    if is_wanted("gallery") {
+        figures.insert("gallery_ms".into(), gallery::gallery(&driver).await?);
+    }
     if is_wanted("store") {
         figures.insert("store".into(), store()?);
     }
@@ -106,8 +112,9 @@ impl Side {
         page: &str,
     ) -> Result<Self> {
         let window = visitor.new_window().await?;
-        visitor.before_scripts(LOAD).await?;
-        visitor.before_scripts(COUNTED).await?;
+        for script in [LOAD, COUNTED, gallery::SHOW] {
+            visitor.before_scripts(script).await?;
+        }
         visitor.goto(&origin.url(page)).await?;
         Ok(Self {
             name: name.to_owned(),
@@ -264,8 +271,39 @@ async fn fill(visitor: &Visitor, ask: &str, pictures: usize) -> Result<()> {
     Ok(())
 }
 
+/// Some at once, of those whose names begin so.
+pub async fn fill_many(
+    visitor: &Visitor,
+    ask: &str,
+    name: &str,
+    numbers: Range<usize>,
+) -> Result<()> {
+    // A thousand at a time: no script runs for ever.
+    for first in numbers.clone().step_by(1_000) {
+        let last = numbers.end.min(first + 1_000);
+        visitor
+            .eval::<()>(&format!(
+                "(async () => {{
+                   let next = {first};
+                   await Promise.all(Array.from({{ length: 8 }}, async () => {{
+                     while (next < {last}) {{
+                       const path = `/{name}${{next++}}.bmp`;
+                       // Its shard of the manifest may still be on its way.
+                       for (let answer; !answer || ({ask} !== fetch && !answer.headers.has('x-fugitive')); ) {{
+                         answer = await {ask}(path);
+                         await answer.arrayBuffer();
+                       }}
+                     }}
+                   }}));
+                 }})()"
+            ))
+            .await?;
+    }
+    Ok(())
+}
+
 /// No worker runs, or only one that was woken.
-async fn stop(visitor: &Visitor, sides: &[&Side], wake: Option<&str>) -> Result<()> {
+pub async fn stop(visitor: &Visitor, sides: &[&Side], wake: Option<&str>) -> Result<()> {
     visitor.stop_workers().await?;
     tokio::time::sleep(STOPPED).await;
     if let Some(path) = wake {
@@ -277,7 +315,7 @@ async fn stop(visitor: &Visitor, sides: &[&Side], wake: Option<&str>) -> Result<
 }
 
 /// The same site with Workbox's CacheFirst.
-fn workbox(site: &Site) -> Result<()> {
+pub fn workbox(site: &Site) -> Result<()> {
     let home = npm::install(WORKBOX)?;
     let made = Command::new("node")
         .current_dir(&home)
@@ -294,8 +332,7 @@ fn workbox(site: &Site) -> Result<()> {
         .status()
         .context("node does not start")?;
     ensure!(made.success(), "generateSW failed");
-    let line = "<script>navigator.serviceWorker.register('/workbox.js')</script>";
-    site.page_with("workbox.html", line, "<p>Workbox</p>")
+    site.page_with("workbox.html", WORKBOX_LINE, "<p>Workbox</p>")
 }
 
 /// A hit beside so many other stored resources.
@@ -310,27 +347,7 @@ async fn stored(visitor: &Visitor, home: &WindowHandle) -> Result<Value> {
         let side = Side::open(visitor, &stored.to_string(), made, "/empty.html").await?;
         visitor.until_controlled().await?;
         visitor.until_listed("/small0.bmp").await?;
-        // A thousand at a time: no script runs for ever.
-        for first in (0..stored).step_by(1_000) {
-            let last = stored.min(first + 1_000);
-            visitor
-                .eval::<()>(&format!(
-                    "(async () => {{
-                       let next = {first};
-                       await Promise.all(Array.from({{ length: 8 }}, async () => {{
-                         while (next < {last}) {{
-                           const path = `/small${{next++}}.bmp`;
-                           // Its shard of the manifest may still be on its way.
-                           for (let answer; !answer?.headers.has('x-fugitive'); ) {{
-                             answer = await fugitive.fetch(path);
-                             await answer.arrayBuffer();
-                           }}
-                         }}
-                       }}));
-                     }})()"
-                ))
-                .await?;
-        }
+        fill_many(visitor, "fugitive.fetch", "small", 0..stored).await?;
         fill(visitor, "fugitive.fetch", LOADS + 1).await?;
         visitor.until_held(stored + LOADS + 1).await?;
         println!("{stored} are stored");

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail};
 
 mod cache;
+mod gallery;
 mod lighthouse;
 mod mainthread;
 mod navigation;
