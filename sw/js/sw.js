@@ -239,7 +239,6 @@ async function route(event) {
   const named = ENDS.map((end) => ({ urlPattern: new URLPattern({ pathname: `*.${end}` }) }));
   ours.push({ not: { or: [{ not: changing }, { not: { or: named } }] } });
   await event.addRoutes({ condition: { not: { or: ours } }, source: "network" });
-
 }
 
 // Before the event is here for which the browser has started us.

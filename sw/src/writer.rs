@@ -337,11 +337,19 @@ pub async fn put_whole(state: &Rc<State>, mut resource: Resource, bytes: &[u8]) 
         is_stated: false,
     });
     let (id, len, listed) = (resource.id, resource.len, resource.listed);
-    match store.put_whole(resource, keep(bytes)).await {
-        Ok(stored) if listed => state.stored(id, len, stored),
-        Ok(_) => {}
-        Err(error) => state.store_failed(&error),
+    let stored = match store.put_whole(resource, keep(bytes)).await {
+        Ok(stored) if listed => stored,
+        Ok(_) => return,
+        Err(error) => return state.store_failed(&error),
+    };
+    if len > OUTBOARD_OVER {
+        // Without it no part of something large can be proved to others.
+        let nodes = Outboard::of(bytes).nodes().to_vec();
+        if let Err(error) = store.put_outboard(&id, nodes).await {
+            return state.store_failed(&error);
+        }
     }
+    state.stored(id, len, stored);
 }
 
 /// Puts bytes of the beginning of something large that peers sent ahead, from a group on. The tree that

@@ -36,7 +36,7 @@ const BUSY: f32 = 30.0;
 const IDLE: f32 = 150.0;
 /// For each of those who were connected to it and banned it a peer is as if this much farther away, in
 /// milliseconds: it comes last, and nobody is shut out because others say so.
-const BANNED: f32 = 80.0;
+const BANNED: f32 = 400.0;
 const MOST_BANNED: u16 = 10;
 /// Who has banned more than so many is believed by nobody else.
 const CREDIBLE: usize = 24;

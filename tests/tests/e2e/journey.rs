@@ -98,6 +98,31 @@ async fn images_of_the_first_page_are_adopted_without_a_second_download() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_image_that_was_adopted_is_given_to_others() -> Result<()> {
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    // Whether it can be shown is nobody's business.
+    let bytes: Vec<u8> = (0..2_000_000_u32)
+        .map(|n| (n.wrapping_mul(n) >> 11) as u8)
+        .collect();
+    fs::write(site.path("large.jpg"), bytes)?;
+    site.page("large.html", "<img src=/large.jpg>")?;
+    let origin = Origin::start(&site).await?;
+    let first = Visitor::new(&driver).await?;
+    first.goto(&origin.url("/large.html")).await?;
+    first.until_controlled().await?;
+    first.until_held(1).await?;
+    assert_eq!(origin.requests("/large.jpg")?.len(), 1, "it was adopted");
+
+    let second = newcomer(&driver, &origin).await?;
+    origin.fault("/large.jpg", Fault::Delay(PATIENCE));
+    second.body_hash("fugitive.fetch('/large.jpg')").await?;
+    let served = second.until_served("/large.jpg", 1).await?;
+    assert_eq!(served, [("tier-1".to_owned(), 2_000_000)]);
+    first.quit().await?;
+    second.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn second_visitors_video_comes_from_the_first_and_seeks() -> Result<()> {
     let (site, driver) = (Site::new()?, Driver::start()?);
     let origin = Origin::start(&site).await?;

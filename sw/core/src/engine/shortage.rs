@@ -173,7 +173,13 @@ impl Engine {
             .config
             .max_peers
             .saturating_sub(self.peers.len() + FREE);
-        let want = room.max(self.of_no_use().len()).min(WANTED) as u16;
+        // Where some lie, others may as well.
+        let most = if self.banned.is_empty() {
+            WANTED
+        } else {
+            2 * WANTED
+        };
+        let want = room.max(self.of_no_use().len()).min(most) as u16;
         if want > 0 {
             self.out.push_back(Output::MorePeers { want, to_come });
         }

@@ -61,6 +61,19 @@ fn page_that_nobody_holds_asks_for_more_ever_less_often_and_takes_them_beyond_th
 }
 
 #[test]
+fn who_met_a_liar_asks_for_twice_as_many() {
+    let most = |swarm: &Swarm| swarm.visitors[0].more.iter().map(|(_, want)| *want).max();
+    let (mut swarm, _) = page(20..21);
+    swarm.run(2_000);
+    assert_eq!(most(&swarm), Some(4));
+    let (mut swarm, _) = page(20..21);
+    swarm.run(300);
+    swarm.input(0, Input::Unreadable { peer: name(8) });
+    swarm.run(2_000);
+    assert_eq!(most(&swarm), Some(7), "all for which there is room");
+}
+
+#[test]
 fn page_that_is_turned_to_asks_for_who_is_there_before_it_knows_what_its_peers_hold() {
     let (mut swarm, _) = page(1..9);
     swarm.run(10_000);
