@@ -5,46 +5,10 @@ use crate::port::AHEAD;
 
 const LEN: u64 = 8_000_000;
 const BEGINNING: u64 = 1 << 20;
-const QUICK: Input = Input::Origin {
-    first_byte: 200,
-    rate: 5_000_000,
-};
-
 const SLOW: Input = Input::Origin {
     first_byte: 200,
     rate: 1_000_000,
 };
-
-/// Visitor 1 may fetch ahead what visitor 0 holds, who sends so many bytes a millisecond.
-fn film(up: u64) -> (Swarm, Vec<u8>, ContentId) {
-    let mut swarm = Swarm::new(2);
-    swarm.visitors[0].up = up;
-    let film = noise(LEN as usize, 1);
-    let id = swarm.give(0, &film);
-    swarm.on_page(1, &[0, 1], &[id]);
-    swarm.run(1_000);
-    swarm.input(1, QUICK);
-    (swarm, film, id)
-}
-
-/// Visitor 1 fetches this ahead.
-pub(super) fn fetch_ahead(
-    swarm: &mut Swarm,
-    want: WantId,
-    id: ContentId,
-    len: u64,
-    bytes: Range<u64>,
-) {
-    let got = (bytes.start, Vec::new(), None);
-    swarm.visitors[1].got.insert(want, got);
-    let input = Input::Prefetch {
-        want,
-        id,
-        len,
-        bytes,
-    };
-    swarm.input(1, input);
-}
 
 /// Visitor 1 plays it from here, up to there.
 fn play(swarm: &mut Swarm, want: WantId, id: ContentId, bytes: Range<u64>) {
@@ -71,13 +35,13 @@ fn came_once(swarm: &Swarm, bytes: u64) {
 
 #[test]
 fn beginning_of_a_film_is_fetched_and_no_more() {
-    let (mut swarm, film, id) = film(2_000);
-    fetch_ahead(&mut swarm, 1, id, LEN, 0..BEGINNING);
+    let (mut swarm, film, id) = Swarm::film(LEN, 2_000);
+    swarm.fetch_ahead(1, 1, id, LEN, 0..BEGINNING);
     swarm.run(3_000);
     assert!(swarm.got_all(1, 1, &film[..BEGINNING as usize]));
     came_once(&swarm, BEGINNING);
     // What is held of it is not asked for.
-    fetch_ahead(&mut swarm, 2, id, LEN, BEGINNING..2 * BEGINNING);
+    swarm.fetch_ahead(1, 2, id, LEN, BEGINNING..2 * BEGINNING);
     swarm.run(3_000);
     assert!(swarm.got_all(1, 2, &film[BEGINNING as usize..2 * BEGINNING as usize]));
     came_once(&swarm, 2 * BEGINNING);
@@ -86,9 +50,9 @@ fn beginning_of_a_film_is_fetched_and_no_more() {
 #[test]
 fn who_has_the_beginning_reads_on_and_the_network_is_not_asked() {
     let plays = |has_beginning: bool| {
-        let (mut swarm, film, id) = film(2_000);
+        let (mut swarm, film, id) = Swarm::film(LEN, 2_000);
         if has_beginning {
-            fetch_ahead(&mut swarm, 1, id, LEN, 0..BEGINNING);
+            swarm.fetch_ahead(1, 1, id, LEN, 0..BEGINNING);
             swarm.run(3_000);
         }
         // Who sends has become too slow to be as quick as the network with the first bytes.
@@ -106,14 +70,14 @@ fn who_has_the_beginning_reads_on_and_the_network_is_not_asked() {
 
 #[test]
 fn who_seeks_behind_the_beginning_does_not_read_on() {
-    let (mut swarm, _, id) = film(2_000);
-    fetch_ahead(&mut swarm, 1, id, LEN, 0..BEGINNING);
+    let (mut swarm, _, id) = Swarm::film(LEN, 2_000);
+    swarm.fetch_ahead(1, 1, id, LEN, 0..BEGINNING);
     swarm.run(3_000);
     play(&mut swarm, 2, id, 3 * BEGINNING..4 * BEGINNING);
     let reads_on = |swarm: &Swarm| swarm.visitors[1].engine.wants[0].reads_on;
     assert!(!reads_on(&swarm));
     swarm.input(1, Input::Cancel { want: 2 });
-    fetch_ahead(&mut swarm, 3, id, LEN, BEGINNING - GROUP..BEGINNING);
+    swarm.fetch_ahead(1, 3, id, LEN, BEGINNING - GROUP..BEGINNING);
     swarm.run(1_000);
     play(&mut swarm, 4, id, BEGINNING..2 * BEGINNING);
     assert!(reads_on(&swarm));
@@ -121,8 +85,8 @@ fn who_seeks_behind_the_beginning_does_not_read_on() {
 
 #[test]
 fn what_came_ahead_of_a_film_is_the_pages_when_it_is_wanted_and_nothing_comes_twice() {
-    let (mut swarm, film, id) = film(500);
-    fetch_ahead(&mut swarm, 1, id, LEN, 0..BEGINNING);
+    let (mut swarm, film, id) = Swarm::film(LEN, 500);
+    swarm.fetch_ahead(1, 1, id, LEN, 0..BEGINNING);
     swarm.run(1_200);
     let received = swarm.visitors[1].engine.totals().received;
     assert!((GROUP..BEGINNING).contains(&received), "{received}");
@@ -151,8 +115,8 @@ fn what_came_ahead_of_a_film_is_the_pages_when_it_is_wanted_and_nothing_comes_tw
 
 #[test]
 fn of_what_is_fetched_ahead_only_what_the_page_wants_goes_on() {
-    let (mut swarm, film, id) = film(500);
-    fetch_ahead(&mut swarm, 1, id, LEN, 0..BEGINNING);
+    let (mut swarm, film, id) = Swarm::film(LEN, 500);
+    swarm.fetch_ahead(1, 1, id, LEN, 0..BEGINNING);
     swarm.run(700);
     // It holds the first half already, and a bit; the other half was not sent yet.
     let start = BEGINNING / 2 + 5;
@@ -168,8 +132,8 @@ fn of_what_is_fetched_ahead_only_what_the_page_wants_goes_on() {
 
 #[test]
 fn what_is_fetched_ahead_stays_when_the_page_wants_another_part() {
-    let (mut swarm, film, id) = film(2_000);
-    fetch_ahead(&mut swarm, 1, id, LEN, 0..BEGINNING);
+    let (mut swarm, film, id) = Swarm::film(LEN, 2_000);
+    swarm.fetch_ahead(1, 1, id, LEN, 0..BEGINNING);
     swarm.run(100);
     swarm.want(1, 2, id, LEN, 4 * BEGINNING..5 * BEGINNING);
     swarm.run(5_000);
@@ -179,8 +143,8 @@ fn what_is_fetched_ahead_stays_when_the_page_wants_another_part() {
 
 #[test]
 fn who_does_not_want_the_beginning_any_more_is_sent_no_more_of_it() {
-    let (mut swarm, _, id) = film(500);
-    fetch_ahead(&mut swarm, 1, id, LEN, 0..BEGINNING);
+    let (mut swarm, _, id) = Swarm::film(LEN, 500);
+    swarm.fetch_ahead(1, 1, id, LEN, 0..BEGINNING);
     swarm.run(500);
     swarm.input(1, Input::Cancel { want: 1 });
     swarm.run(1_000);

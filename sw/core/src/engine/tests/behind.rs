@@ -3,22 +3,6 @@
 use super::*;
 
 const LEN: u64 = 4_000_000;
-const QUICK: Input = Input::Origin {
-    first_byte: 200,
-    rate: 5_000_000,
-};
-
-/// Visitor 1 wants a film of visitor 0, who sends so many bytes a millisecond.
-fn film(up: u64) -> (Swarm, Vec<u8>, ContentId) {
-    let mut swarm = Swarm::new(2);
-    swarm.visitors[0].up = up;
-    let film = noise(LEN as usize, 1);
-    let id = swarm.give(0, &film);
-    swarm.on_page(1, &[0, 1], &[id]);
-    swarm.run(1_000);
-    swarm.input(1, QUICK);
-    (swarm, film, id)
-}
 
 /// As a driver says it: with a credit, and patience.
 fn wants(swarm: &mut Swarm, id: ContentId, credit: u64, patience: u32) {
@@ -42,7 +26,7 @@ fn from_peers(swarm: &Swarm, who: usize) -> u64 {
 
 #[test]
 fn network_has_the_first_bytes_where_nobody_proved_himself_and_peers_go_on_behind_them() {
-    let (mut swarm, film, id) = film(5_000);
+    let (mut swarm, film, id) = Swarm::film(LEN, 5_000);
     swarm.want(1, 1, id, LEN, 0..LEN);
     swarm.run(5);
     let began = swarm.now - 5;
@@ -69,7 +53,7 @@ fn network_has_the_first_bytes_where_nobody_proved_himself_and_peers_go_on_behin
 
 #[test]
 fn slow_peers_and_the_network_fill_different_ranges_and_the_page_is_hardly_later() {
-    let (mut swarm, film, id) = film(300);
+    let (mut swarm, film, id) = Swarm::film(LEN, 300);
     let began = swarm.now;
     swarm.want(1, 1, id, LEN, 0..LEN);
     while !swarm.got_all(1, 1, &film) {
@@ -93,7 +77,7 @@ fn slow_peers_and_the_network_fill_different_ranges_and_the_page_is_hardly_later
 
 #[test]
 fn network_fetches_ever_more_of_what_silent_peers_do_not_bring() {
-    let (mut swarm, film, id) = film(0);
+    let (mut swarm, film, id) = Swarm::film(LEN, 0);
     swarm.silent.push(0);
     swarm.want(1, 1, id, LEN, 0..LEN);
     swarm.run(5_000);
@@ -109,7 +93,7 @@ fn network_fetches_ever_more_of_what_silent_peers_do_not_bring() {
 
 #[test]
 fn page_that_plays_and_has_some_unread_is_not_waiting() {
-    let (mut swarm, film, id) = film(1_000);
+    let (mut swarm, film, id) = Swarm::film(LEN, 1_000);
     let ahead = crate::port::AHEAD;
     wants(&mut swarm, id, ahead, 0);
     // It reads a third of what its peer could send.
@@ -124,7 +108,7 @@ fn page_that_plays_and_has_some_unread_is_not_waiting() {
 
 #[test]
 fn where_the_network_does_not_answer_peers_bring_what_they_have() {
-    let (mut swarm, film, id) = film(300);
+    let (mut swarm, film, id) = Swarm::film(LEN, 300);
     wants(&mut swarm, id, LEN, u32::MAX);
     swarm.run(20_000);
     assert!(swarm.got_all(1, 1, &film));
@@ -134,7 +118,7 @@ fn where_the_network_does_not_answer_peers_bring_what_they_have() {
 #[test]
 fn site_that_spares_its_origin_waits_as_long_as_it_says() {
     for (up, is_asked) in [(3_000, false), (300, true)] {
-        let (mut swarm, film, id) = film(up);
+        let (mut swarm, film, id) = Swarm::film(LEN, up);
         let began = swarm.now;
         wants(&mut swarm, id, LEN, 800);
         swarm.run(20_000);
@@ -147,7 +131,7 @@ fn site_that_spares_its_origin_waits_as_long_as_it_says() {
 
 #[test]
 fn of_something_small_the_network_fetches_all_or_nothing() {
-    let (mut swarm, ..) = film(50);
+    let (mut swarm, ..) = Swarm::film(LEN, 50);
     let small = noise(500_000, 2);
     let id = swarm.give(0, &small);
     swarm.want(1, 1, id, 500_000, 0..500_000);

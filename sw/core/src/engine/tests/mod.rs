@@ -23,6 +23,12 @@ use crate::{
     wire::BadMessage,
 };
 
+/// An origin that is quicker than most peers.
+const QUICK: Input = Input::Origin {
+    first_byte: 200,
+    rate: 5_000_000,
+};
+
 fn noise(len: usize, seed: u8) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new()
@@ -178,6 +184,38 @@ impl Swarm {
     fn connect(&mut self, a: usize, b: usize) {
         self.input(a, Input::Opened { peer: name(b) });
         self.input(b, Input::Opened { peer: name(a) });
+    }
+
+    /// Visitor 1 may have what visitor 0 holds, who sends so many bytes a millisecond.
+    fn film(len: u64, up: u64) -> (Self, Vec<u8>, ContentId) {
+        let mut swarm = Self::new(2);
+        swarm.visitors[0].up = up;
+        let film = noise(len as usize, 1);
+        let id = swarm.give(0, &film);
+        swarm.on_page(1, &[0, 1], &[id]);
+        swarm.run(1_000);
+        swarm.input(1, QUICK);
+        (swarm, film, id)
+    }
+
+    /// A visitor fetches this ahead.
+    fn fetch_ahead(
+        &mut self,
+        who: usize,
+        want: WantId,
+        id: ContentId,
+        len: u64,
+        bytes: Range<u64>,
+    ) {
+        let got = (bytes.start, Vec::new(), None);
+        self.visitors[who].got.insert(want, got);
+        let input = Input::Prefetch {
+            want,
+            id,
+            len,
+            bytes,
+        };
+        self.input(who, input);
     }
 
     /// All on the same page, which asked for these.

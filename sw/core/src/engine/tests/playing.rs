@@ -9,10 +9,6 @@ const PART: u64 = 4 << 20;
 /// Bytes a millisecond that are played, and bytes that the player has ahead.
 const PACE: u64 = 300;
 const SECONDS: u64 = 2_000_000;
-const QUICK: Input = Input::Origin {
-    first_byte: 200,
-    rate: 5_000_000,
-};
 
 /// Visitor 1, who plays a film part by part and needs so much of it by now.
 struct Player {

@@ -78,39 +78,15 @@ impl Swarm {
                 },
             ),
             Chance::Prefetch => {
-                let (want, id) = (self.visitors[4].got.len() as u32 + 10, ContentId([7; 32]));
-                let got = &mut self.visitors[4].got;
-                got.insert(want, (0, Vec::new(), None));
-                let (len, bytes) = (9, 0..9);
-                self.input(
-                    4,
-                    Input::Prefetch {
-                        want,
-                        id,
-                        len,
-                        bytes,
-                    },
-                );
+                let want = self.visitors[4].got.len() as u32 + 10;
+                self.fetch_ahead(4, want, ContentId([7; 32]), 9, 0..9);
             }
             Chance::Begin(second) => {
                 let want = self.visitors[4].got.len() as u32 + 10;
                 let id = self.visitors[4].asked[&1];
-                let (len, half) = (
-                    self.given[&id].len() as u64,
-                    self.given[&id].len() as u64 / 2,
-                );
-                let bytes = if second { half..len } else { 0..half };
-                let got = (bytes.start, Vec::new(), None);
-                self.visitors[4].got.insert(want, got);
-                self.input(
-                    4,
-                    Input::Prefetch {
-                        want,
-                        id,
-                        len,
-                        bytes,
-                    },
-                );
+                let len = self.given[&id].len() as u64;
+                let bytes = if second { len / 2..len } else { 0..len / 2 };
+                self.fetch_ahead(4, want, id, len, bytes);
             }
             Chance::Lower(who) => {
                 let config = Config {

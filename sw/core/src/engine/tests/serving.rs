@@ -1,6 +1,6 @@
 //! The serving side: slots, turns, limits, and who comes first when there is not enough.
 
-use super::{ahead::fetch_ahead, *};
+use super::*;
 
 /// Visitor 0 serves all others, over a way up of so many bytes a millisecond; they look for nobody
 /// else.
@@ -410,7 +410,7 @@ fn who_gains_on_a_page_that_plays_is_fast_enough() {
 }
 
 fn prefetch(swarm: &mut Swarm, want: WantId, id: ContentId, len: u64) {
-    fetch_ahead(swarm, want, id, len, 0..len);
+    swarm.fetch_ahead(1, want, id, len, 0..len);
 }
 
 #[test]
