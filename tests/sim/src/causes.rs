@@ -258,16 +258,18 @@ impl World<'_> {
             return "the bridge has gone";
         };
         let down = self.people[who].down;
-        let len = self.site.len(content) as f64;
+        let len = self.site.len(content);
         let takes = bridge.links.values().filter_map(|key| {
-            let link = self.links.get(*key).filter(|link| link.pipes.is_some())?;
-            let other = link.ends.iter().find(|end| end.who != who)?.who;
+            let link = self.links.get(*key)?;
+            let nth = link.ends.iter().position(|end| end.who != who)?;
+            let (other, pipes) = (link.ends[nth].who, link.pipes?);
             let rate = down.min(self.people[other].up);
+            let asked = self.way(who, other) as f64;
             let holds = self.serves(other, content, group);
-            holds.then_some(2.0 * self.way(who, other) as f64 + len / rate)
+            holds.then(|| asked + self.net.takes(pipes[nth], len, rate))
         });
         let best = takes.fold(f64::INFINITY, f64::min);
-        let origin = (self.clock.now() - began) as f64 + len / down;
+        let origin = (self.clock.now() - began) as f64 + len as f64 / down;
         match best / origin {
             part if part.is_infinite() => "in truth nobody connected has it",
             part if part < 0.7 => "could have been well in time",

@@ -256,6 +256,18 @@ impl Net {
         self.pipes.get(pipe).map_or(0, |pipe| pipe.unsent)
     }
 
+    /// How long so many bytes take over a pipe that is free, with what it may have on its way now: with
+    /// this rate, to the last of them there.
+    pub fn takes(&self, pipe: PipeKey, bytes: u64, rate: f64) -> f64 {
+        let Some(pipe) = self.pipes.get(pipe) else {
+            return f64::INFINITY;
+        };
+        let bytes = bytes as f64;
+        let round = 2.0 * pipe.way as f64;
+        let rounds = ((1.0 + bytes / pipe.window).log2() - 1.0).max(0.0);
+        pipe.way as f64 + (bytes / rate).max(rounds * round)
+    }
+
     /// One way.
     pub fn way(&self, pipe: PipeKey) -> Time {
         self.pipes.get(pipe).map_or(0, |pipe| pipe.way)
