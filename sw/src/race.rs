@@ -172,8 +172,10 @@ async fn from_peers(
     );
     asked.asked.set(true);
     let deadline = state.pace.borrow().deadline(resource.len, &policy);
+    let most = f64::from(policy.max_wait_ms);
     let on_time = loop {
-        let timeout = TimeoutFuture::new(deadline as u32);
+        let left = most - (origin::clock() - asked_at);
+        let timeout = TimeoutFuture::new(deadline.min(left).max(0.0) as u32);
         let next = match select(pin!(want.next()), timeout).await {
             Either::Left((piece, _)) => Some(piece),
             Either::Right(_) => None,
@@ -192,7 +194,7 @@ async fn from_peers(
         // Peers who are busy with what the page wanted before this are not late, up to a point.
         let now = origin::clock();
         let are_busy = now - state.link.bytes_at() < deadline;
-        if !are_busy || now - asked_at + deadline > f64::from(policy.max_wait_ms) {
+        if !are_busy || now - asked_at >= most {
             break None;
         }
     };
