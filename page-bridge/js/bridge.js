@@ -8,7 +8,7 @@ import { watch } from "./consent.js";
 import init, { Bridge, Host } from "./fugitive_bridge.js";
 import { idle } from "./idle.js";
 import { isForgotten } from "./off.js";
-import { adopt, expect, foretell, prefetch } from "./page.js";
+import { adopt, expect, foretell, prefetch, timed } from "./page.js";
 import { choose, position } from "./position.js";
 import { offerPanel } from "./show.js";
 import { collect } from "./signals.js";
@@ -103,6 +103,7 @@ export async function start(settings, isFirst) {
     });
     look(life.signal);
     foretell(() => life.hasSwarm, life.signal);
+    timed(life.signal);
   };
   const show = () => {
     if (!agreed || isOff || shown?.signal.aborted === false) return;

@@ -70,6 +70,24 @@ export function expect() {
 }
 
 /**
+ * Tells the worker how long what the page plays takes, as soon as that is known: peers need not send it
+ * faster than it is played.
+ */
+export function timed(signal) {
+  const tell = ({ currentSrc, duration, playbackRate }) => {
+    const [url] = ours([currentSrc]);
+    const seconds = duration / playbackRate;
+    if (!url || !(seconds > 0 && seconds < Infinity)) return;
+    serviceWorker.controller?.postMessage({ fugitive: "lasts", url, seconds });
+  };
+  const isKnown = ({ readyState }) => readyState > 0;
+  [...document.querySelectorAll("video, audio")].filter(isKnown).forEach(tell);
+  for (const type of ["loadedmetadata", "ratechange"]) {
+    addEventListener(type, ({ target }) => tell(target), { capture: true, passive: true, signal });
+  }
+}
+
+/**
  * Tells the worker which page a link that is pressed opens, so that who is there can be met meanwhile.
  * That is in vain where this page has the swarm, as `hasSwarm` says, and goes.
  */

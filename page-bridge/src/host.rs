@@ -147,7 +147,7 @@ impl Running {
     fn start(mut joining: Joining, told: JsValue, been: Vec<String>, window: Line) -> Rc<Self> {
         let governor = Governor::new(told);
         let config = governor.config();
-        joining.want = config.target_peers as u16;
+        joining.want = config.at_first();
         let page = joining.page.clone();
         let this = Rc::new(Self {
             own_page: page.clone(),

@@ -73,6 +73,18 @@ pub async fn expect(
     state.link.expect(client, page, ids.collect());
 }
 
+/// A page plays this within so many seconds: peers need not be as fast with it as the network.
+pub async fn lasts(state: &Rc<State>, client: &str, url: &str, seconds: f64) {
+    let store = state.store().await;
+    state.catalogue.refresh(store, false).await;
+    if let Some(resource) = listed(state, url) {
+        state.reach_bridge().await;
+        let rate = (resource.len as f64 / seconds.max(1.0)) as u64;
+        let id = resource.id;
+        state.link.plays(client, id, rate);
+    }
+}
+
 /// Has peers send what the page may want next, or the beginning where that is large, some at a time, into
 /// the store, until another page begins to. Whatever can't be had from peers is left.
 pub async fn prefetch(state: &Rc<State>, urls: impl Iterator<Item = String>) {

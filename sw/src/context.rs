@@ -1,6 +1,6 @@
 //! The page that the visitor looks at: what it shows is what peers are asked for in advance.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use fugitive_core::content::ContentId;
 
@@ -16,6 +16,8 @@ pub struct Context {
     pub page: Option<String>,
     /// What it asked for.
     pub ids: HashSet<ContentId>,
+    /// How fast it plays what it plays, in bytes a second.
+    pub paces: HashMap<ContentId, u64>,
     /// Pages that were looked at before, the oldest first: what they still ask for turns nobody back.
     before: VecDeque<String>,
 }
@@ -34,7 +36,7 @@ impl Context {
         }
         let last = std::mem::replace(&mut self.client, client.to_owned());
         self.before.push_back(last);
-        (self.page, self.ids) = (None, HashSet::new());
+        (self.page, self.ids, self.paces) = Default::default();
         true
     }
 }

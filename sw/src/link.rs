@@ -174,14 +174,29 @@ impl Link {
         self.tell_whole_context();
     }
 
+    /// A page says how fast it plays something, in bytes a second.
+    pub fn plays(&self, client: &str, id: ContentId, rate: u64) {
+        {
+            let mut context = self.context.borrow_mut();
+            if !context.turns_to(client) {
+                return;
+            }
+            context.paces.insert(id, rate);
+        }
+        self.say(&ToBridge::Pace { id, rate });
+    }
+
     /// A page says that the visitor is about to turn to another.
     pub fn turns(&self, page: String) {
         self.say(&ToBridge::Turns { page });
     }
 
     fn tell_whole_context(&self) {
-        let ids = self.context.borrow().ids.iter().copied().collect();
-        self.tell_context(ids);
+        let context = self.context.borrow();
+        self.tell_context(context.ids.iter().copied().collect());
+        for (&id, &rate) in &context.paces {
+            self.say(&ToBridge::Pace { id, rate });
+        }
     }
 
     /// The bridge is told of its own page, and of another once that said which it is.

@@ -157,6 +157,11 @@ async fn hear(state: &Rc<State>, event: &ExtendableMessageEvent) {
                 state.link.turns(page);
             }
         }
+        Some("lasts") => {
+            if let Some((url, seconds)) = field("url").as_string().zip(field("seconds").as_f64()) {
+                ahead::lasts(state, &sender, &url, seconds).await;
+            }
+        }
         Some("stats") => {
             state.settle();
             state.store().await;

@@ -104,6 +104,7 @@ impl Running {
                 self.to_come.replace(Some(page));
                 self.handle(Input::Turns { page: name });
             }
+            ToBridge::Pace { id, rate } => self.handle(Input::Pace { id, rate }),
             ToBridge::Policy { limits } => {
                 if self.governor.policy(&limits) {
                     self.configure();

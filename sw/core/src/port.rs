@@ -60,6 +60,13 @@ pub enum ToBridge {
         /// Its path.
         page: String,
     },
+    /// What is played lasts so long that this is read of it while it plays.
+    Pace {
+        /// Which content.
+        id: ContentId,
+        /// Bytes a second.
+        rate: u64,
+    },
     /// What the origin is expected to need, as learnt.
     Origin {
         /// Until the first byte, in milliseconds.

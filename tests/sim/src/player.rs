@@ -31,6 +31,7 @@ pub struct Player {
     /// One past the last byte that was asked for.
     asked: u64,
     plays: bool,
+    is_told: bool,
     at: Time,
     begun: Time,
     /// From the start to the first picture.
@@ -54,12 +55,19 @@ impl Player {
             read: 0,
             asked: 0,
             plays: false,
+            is_told: false,
             at: now,
             begun: now,
             startup: None,
             stalls: 0,
             stalled: 0,
         }
+    }
+
+    /// How fast it plays, in bytes a second, once: its first bytes say so.
+    pub fn pace(&mut self) -> Option<u64> {
+        let is_new = self.read > 0 && !std::mem::replace(&mut self.is_told, true);
+        is_new.then_some((self.rate * 1e6) as u64)
     }
 
     /// Time went on.

@@ -65,7 +65,7 @@ impl World<'_> {
         let join = ToServer::Join {
             version: VERSION,
             page: self.site.pages[page].path.clone(),
-            want: self.config(at.who).target_peers as u16,
+            want: self.config(at.who).at_first(),
             ticket: self.visitors[at.who].ticket.clone(),
             room: None,
             position: None,

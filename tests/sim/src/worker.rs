@@ -7,6 +7,7 @@ use crate::{
     Time,
     causes::Cause,
     log::Sample,
+    player::Player,
     site::Content,
     told::Told,
     world::{At, Event, FetchKey, Peers, World},
@@ -136,7 +137,7 @@ impl World<'_> {
             if let Some(player) = self.page(at).and_then(|page| page.player.as_mut()) {
                 player.reads(bytes.end);
             }
-            return;
+            return self.say_pace(at, content);
         }
         let is_video = self.page(at).is_some_and(|page| page.player.is_some());
         let first = (held.end / GROUP) as u32;
@@ -179,6 +180,15 @@ impl World<'_> {
             self.tells(at, number, "no worker yet");
             self.fetch(at, number, bytes.end);
             self.with(at, number, |request| request.from = From::Race);
+        }
+    }
+
+    /// The first bytes of what is played say how long it lasts.
+    fn say_pace(&mut self, at: At, content: Content) {
+        let player = self.page(at).and_then(|page| page.player.as_mut());
+        if let Some(rate) = player.and_then(Player::pace) {
+            let id = self.site.content(content).id();
+            self.tell(at.who, Input::Pace { id, rate });
         }
     }
 
@@ -359,8 +369,9 @@ impl World<'_> {
                 let deadline = (deadline * 1e3) as Time;
                 let are_busy = bytes_at.is_some_and(|at| now - at < deadline);
                 let most = Time::from(policy.max_wait_ms) * 1_000;
-                if are_busy && now - asked_at + deadline <= most {
-                    self.set_timer(at, number, deadline);
+                let left = most.saturating_sub(now - asked_at);
+                if are_busy && left > 0 {
+                    self.set_timer(at, number, deadline.min(left));
                 } else {
                     self.tells(at, number, "peers were late");
                     self.hedge(at, number);
@@ -410,6 +421,7 @@ impl World<'_> {
             player.reads(to.min(limit));
             player.plays(now);
         }
+        self.say_pace(at, content);
         self.finish(at, number);
     }
 

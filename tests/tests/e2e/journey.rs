@@ -436,6 +436,37 @@ async fn beginning_of_a_film_is_prefetched_from_peers_and_it_plays_from_there() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bridge_hears_how_fast_a_film_is_played() -> Result<()> {
+    // In the place of the page's own bridge.
+    const HEAR: &str = "(() => {
+      const { port1, port2 } = new MessageChannel();
+      self.__rates = [];
+      port2.onmessage = ({ data: [said] }) => said.pace && __rates.push(said.pace.rate);
+      navigator.serviceWorker.controller.postMessage({ fugitive: 'bridge', handed: false }, [port1]);
+    })()";
+    let (site, driver) = (Site::new()?, Driver::start()?);
+    let origin = Origin::start(&site).await?;
+    let len = fs::metadata(site.path("film.mp4"))?.len();
+    let visitor = Visitor::new(&driver).await?;
+    visitor.goto(&origin.url("/empty.html")).await?;
+    visitor.until_controlled().await?;
+    visitor.until_listed("/film.mp4").await?;
+    visitor.goto(&origin.url("/video.html")).await?;
+    visitor.until("v.readyState > 0").await?;
+    visitor.until("'peers' in (await fugitive.stats())").await?;
+    // It was said before this bridge was there, and is said again when it changes.
+    visitor.eval::<()>(HEAR).await?;
+    for pace in [1.0, 2.0] {
+        visitor
+            .eval::<()>(&format!("void (v.playbackRate = {pace})"))
+            .await?;
+        let rate = format!("Math.floor({len} / (v.duration / {pace}))");
+        visitor.until(&format!("__rates.at(-1) === {rate}")).await?;
+    }
+    visitor.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_prefetched_while_the_page_waits_for_the_origin() -> Result<()> {
     let (site, driver) = (Site::new()?, Driver::start()?);
     let only = [fs::read(site.path("image0.jpg"))?, vec![0]].concat();

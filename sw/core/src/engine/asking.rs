@@ -19,7 +19,7 @@ use crate::{content::GROUP, port::WantId, wire::Message};
 const ASK_TIMEOUT: u64 = 1_000;
 const MIN_ASK_TIMEOUT: u64 = 200;
 /// A peer that never sent anything is asked only where it has so much of the origin's time.
-const UNPROVEN: f64 = 0.7;
+const UNPROVEN: f64 = 0.6;
 /// Peers asked at once.
 const MULTI_UNICAST: usize = 4;
 /// A peer that says it is busy is waited for no longer than this, in milliseconds.
@@ -27,7 +27,7 @@ const BUSY_WAIT: u64 = 1_500;
 /// And not more often than this for one want.
 const MAX_BUSY: u32 = 4;
 /// Large contents of which it is known up to where they are read.
-const MAX_READINGS: usize = 8;
+pub(super) const MAX_READINGS: usize = 8;
 /// A small content is not cut into pieces below this, in bytes, nor into more than so many.
 const SHARE: u64 = 4 * GROUP;
 const MAX_SHARES: u64 = 4;
@@ -99,6 +99,12 @@ impl Engine {
         let goes_on = |read: &Range<u64>| read.start < want.at && want.at <= read.end;
         let reads_on = before.as_ref().is_some_and(|(_, read, _)| goes_on(read));
         let before = before.and_then(|(.., reader)| reader);
+        let mut paces = self.paces.iter();
+        if let (Some(reader), Some((_, pace))) =
+            (&mut want.reader, paces.find(|(id, _)| *id == want.id))
+        {
+            reader.plays_at(*pace);
+        }
         if let (Some(reader), Some(before)) = (&mut want.reader, before) {
             *reader = if reads_on {
                 before.has_read(self.now, want.at)

@@ -7,6 +7,7 @@
 
 use super::{
     Engine, Output,
+    asking::MAX_READINGS,
     peers::{Peer, Stage},
     pulse::{GRACE, Origin},
     relieving::LOOK_EVERY,
@@ -14,7 +15,7 @@ use super::{
     want::{For, Want},
 };
 use crate::{
-    content::{BLOCK, GROUP},
+    content::{BLOCK, ContentId, GROUP},
     port::WantId,
     wire::Message,
 };
@@ -24,6 +25,9 @@ use crate::{
 const FIRST: f64 = 150.0;
 /// After it.
 const LATER: f64 = 300.0;
+/// The same where it is known how fast it is played: until it is seen how far ahead the player is, it is
+/// given more than that.
+const PLAYED_LATER: f64 = 600.0;
 /// Where it goes on where the page read last: that has what came before to spend.
 const READS_ON: f64 = 1_500.0;
 /// Where it is known how it is played: this part of the time that it is played for, and no less than
@@ -49,11 +53,16 @@ impl Want {
         } else if self.reads_on && self.reader.is_none() {
             READS_ON
         } else if self.delivered || self.head_until > 0 || self.reads_on {
-            LATER
+            self.later()
         } else {
             FIRST
         };
         least.max(self.patience.into())
+    }
+
+    fn later(&self) -> f64 {
+        let is_told = self.reader.is_some_and(|reader| reader.is_told());
+        if is_told { PLAYED_LATER } else { LATER }
     }
 
     /// Who reads it has what came before, or some of it.
@@ -87,7 +96,7 @@ impl Want {
         };
         let late = (now as f64 - reader.reads_at(self.at, origin.rate)).max(0.0);
         let takes = (self.bytes.end - self.at) as f64 / reader.pace(origin.rate);
-        let more = (SHARE * takes - origin.first_byte).max(LATER);
+        let more = (SHARE * takes - origin.first_byte).max(self.later());
         self.spares = (late + more).min(most);
     }
 }
@@ -113,6 +122,22 @@ impl Engine {
             && reader.reads(now, read, leaves_some)
         {
             want.spare(now, &origin);
+        }
+    }
+
+    /// It is said how fast something is played.
+    pub(super) fn plays_at(&mut self, id: ContentId, rate: u64) {
+        let pace = rate as f64 / 1000.0;
+        self.paces.retain(|(played, _)| *played != id);
+        if self.paces.len() >= MAX_READINGS {
+            self.paces.pop_front();
+        }
+        self.paces.push_back((id, pace));
+        let readings = self.readings.iter_mut().filter(|(read, ..)| *read == id);
+        let wants = self.wants.iter_mut().filter(|want| want.id == id);
+        let readers = readings.filter_map(|(.., reader)| reader.as_mut());
+        for reader in readers.chain(wants.filter_map(|want| want.reader.as_mut())) {
+            reader.plays_at(pace);
         }
     }
 

@@ -103,6 +103,13 @@ pub enum Input {
         /// Which.
         page: u64,
     },
+    /// What is played lasts so long that this is read of it while it plays.
+    Pace {
+        /// Which content.
+        id: ContentId,
+        /// Bytes a second.
+        rate: u64,
+    },
     /// What a connection of ours has to say to the other side before its channel is open.
     Signal {
         /// To whom.
@@ -443,6 +450,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How many are asked for on coming to a page: a fourth of those who are dialled never open, and some
+    /// of the others hold nothing of it.
+    pub fn at_first(&self) -> u16 {
+        (self.target_peers + self.target_peers / 2).min(self.max_peers) as u16
+    }
+
     /// For a device with little memory or few cores.
     pub fn weak() -> Self {
         Self {

@@ -82,6 +82,8 @@ pub struct Engine {
     wants: Vec<Want>,
     /// Which bytes of a large content were wanted last, and how who plays it reads.
     readings: VecDeque<(ContentId, Range<u64>, Option<Reader>)>,
+    /// How fast contents are played, in bytes a millisecond, the oldest first.
+    paces: VecDeque<(ContentId, f64)>,
     /// Of which large contents the beginning was fetched ahead, and up to where.
     beginnings: VecDeque<(ContentId, u64)>,
     holdings: Holdings,
@@ -101,6 +103,8 @@ pub struct Engine {
     out: VecDeque<Output>,
     told: (u32, bool),
     last_number: u32,
+    /// Until when the page counts as one that has just opened.
+    came_until: u64,
     more_at: u64,
     more_wait: u64,
     /// Asked for more, and nobody came of it yet.
@@ -126,6 +130,7 @@ impl Engine {
             dialling: Dialling::new(now),
             wants: Vec::new(),
             readings: VecDeque::new(),
+            paces: VecDeque::new(),
             beginnings: VecDeque::new(),
             holdings: Holdings::default(),
             context: Context::default(),
@@ -143,6 +148,7 @@ impl Engine {
             out: VecDeque::new(),
             told: (0, true),
             last_number: 0,
+            came_until: now,
             more_at: now,
             more_wait: 0,
             more_asked: false,
@@ -171,6 +177,7 @@ impl Engine {
             Input::Buffered { peer, bytes } => self.buffered(&peer, bytes),
             Input::Context { page, ids } => self.context(page, ids),
             Input::Turns { page } => self.page_comes(page),
+            Input::Pace { id, rate } => self.plays_at(id, rate),
             Input::Origin { first_byte, rate } => {
                 self.origin = Some(Origin {
                     first_byte: first_byte.into(),

@@ -19,6 +19,8 @@ use crate::wire::{self, Message};
 const DIAL_TIMEOUT: u64 = 6_000;
 /// And is not counted on from here on: half of all pairs never connect, and others take their places.
 const OPENS_WITHIN: u64 = 2_000;
+/// A page that opens takes more than the target for this long, in milliseconds.
+const COMES: u64 = 3_000;
 /// More peers are asked for at most this often, in milliseconds; where that brings nobody, each time
 /// half as often down to [`MORE_SELDOM`].
 const MORE_EVERY: u64 = 10_000;
@@ -142,6 +144,7 @@ impl Engine {
         self.me = Some(me);
         self.directory.opens(hold_over, self.now);
         self.server = true;
+        self.came_until = self.now + COMES;
         // The join has asked for some: by then it shows who can be reached.
         self.more_at = self.now + OPENS_WITHIN + OPENS_WITHIN / 4;
         self.mix_at = self.later(self.config.mix.into());
@@ -169,7 +172,12 @@ impl Engine {
             return false;
         }
         self.more_wait = MORE_EVERY;
-        if self.firm() >= self.config.target_peers {
+        let target = if self.now < self.came_until {
+            usize::from(self.config.at_first())
+        } else {
+            self.config.target_peers
+        };
+        if self.firm() >= target {
             let slow = self.peers.iter().find(|peer| self.is_slow(peer));
             if let Some(slow) = slow.map(|peer| peer.id.clone()) {
                 self.drop_peer(&slow, DropReason::Slow);

@@ -7,6 +7,8 @@
 /// How fast a player of which nothing is known reads at most, in bytes a millisecond: 10 Mbit/s, which is
 /// more than most films of 1080 lines have.
 const FIRST_PACE: f64 = 1_250.0;
+/// Who is known to play more slowly is given this many times what it plays, so that it gets ahead.
+const GAINS: f64 = 1.5;
 /// Who leaves something unread for this long does not want more for now, in milliseconds.
 const LEFT: u64 = 250;
 /// A pace is measured over at least this long, in milliseconds.
@@ -25,8 +27,10 @@ pub(super) struct Reader {
     first: Option<u64>,
     /// When it last did, and up to where it had read.
     level: Option<(u64, u64)>,
-    /// Bytes a millisecond; 0 is not known.
+    /// Bytes a millisecond, as measured; 0 is not known.
     pace: f64,
+    /// The same, as whoever plays it says.
+    told: f64,
 }
 
 impl Reader {
@@ -38,13 +42,25 @@ impl Reader {
             first: None,
             level: None,
             pace: 0.0,
+            told: 0.0,
         }
+    }
+
+    /// It plays as fast as this, in bytes a millisecond.
+    pub(super) fn plays_at(&mut self, pace: f64) {
+        self.told = pace;
+    }
+
+    /// Whether it is known how fast it plays.
+    pub(super) fn is_told(&self) -> bool {
+        self.told > 0.0
     }
 
     /// It goes on elsewhere.
     pub(super) fn turns_to(self, now: u64, at: u64) -> Self {
         Self {
             pace: self.pace,
+            told: self.told,
             ..Self::new(now, at)
         }
     }
@@ -80,6 +96,8 @@ impl Reader {
     pub(super) fn pace(&self, network: f64) -> f64 {
         let pace = if self.pace > 0.0 {
             self.pace
+        } else if self.is_told() {
+            self.told * GAINS
         } else {
             FIRST_PACE
         };
@@ -144,6 +162,19 @@ mod tests {
         // Who had nothing left may have waited for it.
         let reader = Reader::new(1_000, 0).has_read(8_000, 4_000_000);
         assert_eq!(reader.pace(5_000.0), FIRST_PACE);
+    }
+
+    #[test]
+    fn who_says_how_fast_it_plays_is_given_more_until_that_was_seen() {
+        let mut reader = Reader::new(1_000, 0);
+        reader.plays_at(200.0);
+        assert_eq!(reader.pace(5_000.0), 300.0);
+        assert_eq!(reader.reads_at(600_000, 5_000.0), 3_000.0);
+        // Elsewhere it plays as fast.
+        assert_eq!(reader.turns_to(2_000, 9_000_000).pace(5_000.0), 300.0);
+        let mut seen = player();
+        seen.plays_at(900.0);
+        assert_eq!(seen.pace(5_000.0), 300.0);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Shortage {
         self.look_at = self.next.max(now + TURNED);
     }
 
-    /// Peers that are offered now count as those that the page needs.
+    /// Peers that are offered now may go beyond the target.
     pub(super) fn takes_more(&mut self, now: u64) {
         self.offered_until = now + OFFERED_WITHIN;
     }
@@ -194,7 +194,9 @@ impl Engine {
         let lacks = |id: &&ContentId| !matches!(self.holdings.held(id), Held::All);
         let held = |id: &ContentId| {
             let open = self.peers.iter().filter(|peer| peer.stage == Stage::Open);
-            let mut holders = open.filter(|peer| self.holds(peer, id));
+            // Where some have lied, who has sent nothing yet may as well.
+            let believed = open.filter(|peer| self.banned.is_empty() || peer.pulse.got > 0);
+            let mut holders = believed.filter(|peer| self.holds(peer, id));
             match &self.shortage.missed {
                 Some(missed) if missed.id == *id && missed.rate > 0.0 => {
                     holders.map(|peer| peer.pulse.rate()).sum::<f64>() >= missed.rate

@@ -11,10 +11,34 @@ fn drops(swarm: &Swarm, who: usize) -> Vec<DropReason> {
 fn target_is_filled_and_no_more_is_dialled() {
     let mut swarm = Swarm::apart(20);
     swarm.dials = true;
+    // It has been there for a while.
+    swarm.run(3_000);
     let peers = (1..20).map(name).collect();
     swarm.input(0, Input::Offered { peers });
     swarm.run(1_000);
     assert_eq!(swarm.visitors[0].dialled.len(), 8);
+    assert_eq!(swarm.visitors[0].open, 8);
+}
+
+#[test]
+fn page_that_opens_asks_for_more_than_the_target_as_not_all_of_them_open() {
+    let mut swarm = Swarm::apart(20);
+    swarm.dials = true;
+    let offered = || Input::Offered {
+        peers: (1..20).map(name).collect(),
+    };
+    swarm.input(0, offered());
+    swarm.run(2_000);
+    let at_first = u32::from(Config::default().at_first());
+    assert_eq!(at_first, 12);
+    assert_eq!(swarm.visitors[0].open, at_first);
+    // And not later on.
+    swarm.run(2_000);
+    for who in 1..=6 {
+        swarm.close(0, who);
+    }
+    swarm.input(0, offered());
+    swarm.run(1_000);
     assert_eq!(swarm.visitors[0].open, 8);
 }
 
@@ -65,6 +89,7 @@ fn more_than_the_maximum_are_refused_and_told_why() {
 fn weak_device_has_half_as_many() {
     let mut swarm = Swarm::with(20, |_| Config::weak());
     swarm.dials = true;
+    swarm.run(3_000);
     let peers = (1..20).map(name).collect();
     swarm.input(0, Input::Offered { peers });
     swarm.run(1_000);

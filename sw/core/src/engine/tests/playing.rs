@@ -126,6 +126,25 @@ fn peers_who_keep_the_pace_are_left_alone_though_the_network_is_faster() {
 }
 
 #[test]
+fn who_says_how_fast_it_plays_is_not_given_it_by_the_network_as_fast_as_that_can() {
+    // As fast as twice what is played, and a fourth of the network.
+    let heads = |is_told: bool| {
+        let (mut swarm, film, id) = film(2 * PACE);
+        let mut player = Player::new(&mut swarm, id);
+        if is_told {
+            let rate = PACE * 1_000;
+            swarm.input(1, Input::Pace { id, rate });
+        }
+        player.plays(&mut swarm, id, 60_000);
+        assert!(player.has_all(&swarm, &film));
+        assert_eq!(player.stood, 0);
+        player.heads(&swarm)
+    };
+    assert!(heads(true) <= 1, "{}", heads(true));
+    assert!(heads(false) > heads(true), "{}", heads(false));
+}
+
+#[test]
 fn peers_who_do_not_keep_the_pace_are_helped_out_before_the_player_stands_still() {
     let (mut swarm, film, id) = film(2_000);
     let mut player = Player::new(&mut swarm, id);

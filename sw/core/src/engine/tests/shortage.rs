@@ -74,6 +74,22 @@ fn who_met_a_liar_asks_for_twice_as_many() {
 }
 
 #[test]
+fn where_one_has_lied_those_who_never_sent_anything_are_not_relied_on() {
+    let (mut swarm, images) = page(3..5);
+    swarm.run(300);
+    swarm.input(0, Input::Unreadable { peer: name(8) });
+    swarm.run(2_000);
+    assert_eq!(asked(&swarm).len(), 1);
+    // One of them has by now.
+    let id = ContentId::of(&images[0]);
+    swarm.want(0, 1, id, 20_000, 0..20_000);
+    swarm.run(200);
+    assert!(swarm.got_all(0, 1, &images[0]));
+    swarm.run(60_000);
+    assert_eq!(asked(&swarm).len(), 1);
+}
+
+#[test]
 fn page_that_is_turned_to_asks_for_who_is_there_before_it_knows_what_its_peers_hold() {
     let (mut swarm, _) = page(1..9);
     swarm.run(10_000);
