@@ -127,7 +127,7 @@ impl Engine {
 
     /// It is said how fast something is played.
     pub(super) fn plays_at(&mut self, id: ContentId, rate: u64) {
-        let pace = rate as f64 / 1000.0;
+        let pace = rate.max(1) as f64 / 1000.0;
         self.paces.retain(|(played, _)| *played != id);
         if self.paces.len() >= MAX_READINGS {
             self.paces.pop_front();

@@ -46,8 +46,12 @@ impl Reader {
         }
     }
 
-    /// It plays as fast as this, in bytes a millisecond.
+    /// It plays as fast as this, in bytes a millisecond. Where that is another pace than before, so is what
+    /// was measured.
     pub(super) fn plays_at(&mut self, pace: f64) {
+        if self.is_told() {
+            self.pace *= pace / self.told;
+        }
         self.told = pace;
     }
 
@@ -175,6 +179,9 @@ mod tests {
         let mut seen = player();
         seen.plays_at(900.0);
         assert_eq!(seen.pace(5_000.0), 300.0);
+        // Twice as fast as until now.
+        seen.plays_at(1_800.0);
+        assert_eq!(seen.pace(5_000.0), 600.0);
     }
 
     #[test]
