@@ -44,6 +44,7 @@ pub fn to_bridge() -> Vec<ToBridge> {
             ids: vec![id, ContentId::of(b"other")],
             page: Some("/gallery".into()),
         },
+        ToBridge::Pace { id, rate: 312_500 },
         ToBridge::Origin {
             first_byte: 80,
             rate: 2_500_000,
