@@ -47,17 +47,8 @@ impl Engine {
         self.take_groups(number, run, bytes, tier);
         self.deliver(number);
         self.pump(number);
-        // It has room for the others.
-        self.pump_starved(number);
-    }
-
-    fn pump_starved(&mut self, but: WantId) {
-        let starved = self.wants.iter();
-        let starved = starved.filter(|want| want.number != but && want.next_open().is_some());
-        let starved: Vec<_> = starved.map(|want| want.number).collect();
-        for want in starved {
-            while self.pull_next(want) {}
-        }
+        // It has room for the others, and where they are not to use it they wait for nothing more.
+        self.pump_all();
     }
 
     /// Keeps verified groups until it is their turn; those that are there already are wasted.

@@ -140,6 +140,7 @@ impl Engine {
             *reader = want.reader;
         }
         let mut stops = Vec::new();
+        let mut has_room = false;
         for peer in &mut self.peers {
             let before = stops.len();
             peer.pulls.retain(|pull| {
@@ -150,6 +151,7 @@ impl Engine {
             });
             for (_, pull) in &stops[before..] {
                 super::pulling::remember(&mut peer.stopped, *pull);
+                has_room = true;
             }
         }
         for asked in want.asked {
@@ -165,6 +167,10 @@ impl Engine {
         // What waited for nothing urgent to run.
         if !is_ahead && self.is_calm() {
             self.pump_later();
+        }
+        if has_room {
+            // Others may have waited for it.
+            self.pump_all();
         }
     }
 

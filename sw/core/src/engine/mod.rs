@@ -210,11 +210,7 @@ impl Engine {
             }
             Input::Find { id, len } => self.find(id, len),
             Input::Credit { want, to } => self.credit(want, to),
-            Input::Cancel { want } => {
-                self.cancel(want);
-                // Others may have waited for room behind it.
-                self.pump_all();
-            }
+            Input::Cancel { want } => self.cancel(want),
             Input::Stored { id, len, groups } => self.stored(id, len, groups),
             Input::Dropped { id } => self.unstored(&id),
             Input::Read { ticket, read } => self.read(ticket, read),

@@ -302,6 +302,25 @@ fn what_waited_for_room_goes_on_when_what_had_it_is_cancelled() {
 }
 
 #[test]
+fn what_waits_for_room_behind_others_ends_when_it_would_come_too_late() {
+    let mut swarm = Swarm::new(2);
+    swarm.visitors[0].up = 34;
+    let bytes = noise(1_000_000, 1);
+    let id = swarm.give(0, &bytes);
+    swarm.run(100);
+    for want in 1..=4 {
+        swarm.want(1, want, id, 1_000_000, 0..1_000_000);
+    }
+    swarm.run(20);
+    let (first_byte, rate) = (0, 17_000);
+    swarm.input(1, Input::Origin { first_byte, rate });
+    swarm.run(200_000);
+    for want in 1..=4 {
+        assert!(swarm.got(1, want).1.is_some(), "{want} does not end");
+    }
+}
+
+#[test]
 fn cancel_stops_the_sender_within_its_window() {
     let mut swarm = Swarm::new(2);
     let bytes = noise(40_000_000, 1);
