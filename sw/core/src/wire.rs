@@ -96,6 +96,9 @@ pub enum Message {
         first: u32,
         /// How many, at most a block's.
         count: u32,
+        /// Before what else I pulled.
+        #[serde(default)]
+        urgent: bool,
     },
     /// I no longer need what I pulled.
     Stop {

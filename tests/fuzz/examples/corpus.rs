@@ -44,6 +44,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
                 id,
                 first: 0,
                 count: 6,
+                urgent: true,
             },
         ),
         ("stop", Message::Stop { pull: 2 }),
@@ -188,6 +189,7 @@ fn engine() {
         id: other,
         first: 0,
         count: 4,
+        urgent: false,
     };
     let asks = [
         step(0, &ask),

@@ -35,6 +35,7 @@ impl Engine {
             return self.ban(from, DropReason::Lied);
         };
         pull.left.start = run.end.max(pull.left.start);
+        pull.begun = true;
         peer.pulls.retain(|pull| !pull.left.is_empty());
         // A peer sends its pulls one after the other: all of them moved on.
         let late_at = now + peer.patience();
@@ -46,7 +47,11 @@ impl Engine {
         self.totals.received += bytes.len() as u64;
         self.take_groups(number, run, bytes, tier);
         self.deliver(number);
-        self.pump(number);
+        self.open_waiting();
+        // Of what the network is spared for, the first that was wanted is the first to be complete.
+        if self.wanted(number).is_some_and(|want| !want.is_spared()) {
+            self.pump(number);
+        }
         // It has room for the others, and where they are not to use it they wait for nothing more.
         self.pump_all();
     }

@@ -55,6 +55,7 @@ use introductions::Via;
 use peers::{Lost, Peer};
 use pulse::Origin;
 use reader::Reader;
+use serving::Job;
 pub use serving::LOW_WATER;
 use shortage::Shortage;
 use survey::Inquiry;
@@ -322,7 +323,18 @@ impl Engine {
                 id,
                 first,
                 count,
-            } => self.pulled(from, pull, id, first, count),
+                urgent,
+            } => {
+                let groups = first..first.saturating_add(count);
+                let job = Job {
+                    pull,
+                    id,
+                    len: 0,
+                    groups,
+                    urgent,
+                };
+                self.pulled(from, job);
+            }
             Message::Stop { pull } => self.stopped(from, pull),
             Message::More { want } => self.introduce(from, want),
             Message::Meet { peers } => self.introduced(from, peers),

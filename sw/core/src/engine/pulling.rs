@@ -42,6 +42,10 @@ pub(super) struct Pull {
     pub tier: u8,
     /// Somebody else was asked for it too.
     pub doubled: bool,
+    /// It is sent before those that are not.
+    pub urgent: bool,
+    /// Some of it came.
+    pub begun: bool,
 }
 
 impl Peer {
@@ -98,7 +102,9 @@ impl Engine {
         let block_end = (first / GROUPS_PER_BLOCK + 1).saturating_mul(GROUPS_PER_BLOCK);
         let time = want.reader.map_or(PULL_TIME, |_| PLAYED_TIME);
         let in_time = (self.peers[at].pulse.rate() * time / GROUP as f64) as u32;
-        let count = if want.is_small() {
+        let count = if self.is_to_open(want) {
+            FRAME_GROUPS
+        } else if want.is_small() {
             let shares = self.shares(want);
             let groups = (want.bytes.end - want.at).div_ceil(GROUP);
             groups.div_ceil(shares).max(1) as u32
@@ -113,11 +119,29 @@ impl Engine {
         true
     }
 
+    /// Whether nothing of it came or is on its way, and the network would be asked soon.
+    fn is_to_open(&self, want: &Want) -> bool {
+        let mut pulls = self.peers.iter().flat_map(|peer| &peer.pulls);
+        want.is_to_open(self.now) && !pulls.any(|pull| pull.want == want.number)
+    }
+
+    /// Wants that wait behind others get their first groups out of turn, before the network is asked for
+    /// them.
+    pub(super) fn open_waiting(&mut self) {
+        let waiting = self.wants.iter().filter(|want| self.is_to_open(want));
+        let waiting: Vec<_> = waiting.map(|want| want.number).collect();
+        for want in waiting {
+            self.pull_next(want);
+        }
+    }
+
     pub(super) fn pull(&mut self, at: usize, number: WantId, run: Range<u32>, tier: u8) {
         let (now, pull) = (self.now, self.number());
-        let Some(want) = self.wanted(number) else {
+        let Some(nth) = self.want_at(number) else {
             return;
         };
+        let urgent = self.is_to_open(&self.wants[nth]);
+        let want = &mut self.wants[nth];
         runs::take(&mut want.open, &run);
         // What nobody waits for is not to come twice because somebody is slow with it.
         if want.look_at == u64::MAX && !want.is_ahead() {
@@ -133,8 +157,11 @@ impl Engine {
             id,
             first: run.start,
             count: run.len() as u32,
+            urgent,
         };
-        peer.pulls.push(Pull {
+        let before = peer.pulls.iter().take_while(|pull| pull.urgent).count();
+        let place = if urgent { before } else { peer.pulls.len() };
+        let pull = Pull {
             number: pull,
             want: number,
             id,
@@ -143,7 +170,10 @@ impl Engine {
             late_at: now + peer.patience(),
             tier,
             doubled: false,
-        });
+            urgent,
+            begun: false,
+        };
+        peer.pulls.insert(place, pull);
         let (to, is_proven) = (peer.id.clone(), peer.pulse.got > 0);
         self.send(&to, &message);
         // Who never sent us anything that verified may not now, and a page does not wait to see it;
@@ -194,6 +224,7 @@ impl Engine {
         // Wants share a peer's window, so that the first byte of a new one does not wait for the
         // last of an old one.
         let wants = self.wants.len().max(1) as u64;
+        let is_to_open = self.is_to_open(want);
         let mut best: Option<(f64, usize, u32, u8)> = None;
         let mut soonest = f64::INFINITY;
         for (at, peer) in self.peers.iter().enumerate() {
@@ -224,7 +255,14 @@ impl Engine {
                     ours += pull.left.len() as u64;
                 }
             }
-            let has_room = ours < share && (on_way < window || ours == 0 && on_way < 2 * window);
+            // Where the network is spared nobody has all queues to himself, and who is about to be late
+            // is sent before what is in them.
+            let most = match ours {
+                0 if is_to_open => 4 * window,
+                0 if !want.is_spared() => 2 * window,
+                _ => window,
+            };
+            let has_room = ours < share && on_way < most;
             if has_room && best.is_none_or(|(best, ..)| finish < best) {
                 best = Some((finish, at, end, tier));
             }

@@ -69,7 +69,7 @@ impl Engine {
         if thief == at || held_to < run.end || sooner * 1.5 + 50.0 > left {
             return;
         }
-        if nth > 0 {
+        if nth > 0 && !self.peers[at].pulls[nth].begun {
             let pull = self.peers[at].stop(nth).number;
             let id = self.peers[at].id.clone();
             self.send(&id, &Message::Stop { pull });

@@ -61,11 +61,14 @@ pub(super) struct Serving {
 }
 
 /// A pull, or what is left of it.
-struct Job {
-    pull: u32,
-    id: ContentId,
-    len: u64,
-    groups: Range<u32>,
+pub(super) struct Job {
+    pub(super) pull: u32,
+    pub(super) id: ContentId,
+    pub(super) groups: Range<u32>,
+    /// Of the whole content.
+    pub(super) len: u64,
+    /// It is before those that are not, which are of the same peer.
+    pub(super) urgent: bool,
 }
 
 struct Reading {
@@ -105,6 +108,25 @@ impl Serving {
     fn reading(&self) -> u64 {
         let groups: usize = self.reads.iter().map(|read| read.groups.len()).sum();
         groups as u64 * GROUP
+    }
+
+    fn takes(&mut self, job: Job) {
+        let at = if job.urgent {
+            self.queue.iter().take_while(|job| job.urgent).count()
+        } else {
+            self.queue.len()
+        };
+        self.queue.insert(at, job);
+    }
+
+    /// Whose turn it is.
+    fn next(&self) -> usize {
+        // Contents take turns: a small one does not wait for all of a large one.
+        let another = |job: &Job| Some(job.id) != self.last;
+        match self.queue.front() {
+            Some(first) if first.urgent => 0,
+            _ => self.queue.iter().position(another).unwrap_or_default(),
+        }
     }
 
     fn waiting(&self) -> u64 {
@@ -213,24 +235,17 @@ impl Engine {
         self.send(from, &answer);
     }
 
-    pub(super) fn pulled(
-        &mut self,
-        from: &PeerId,
-        pull: u32,
-        id: ContentId,
-        first: u32,
-        count: u32,
-    ) {
+    pub(super) fn pulled(&mut self, from: &PeerId, mut job: Job) {
         let Some(at) = self.at(from) else { return };
-        let end = first.saturating_add(count);
-        if count == 0
-            || count > GROUPS_PER_BLOCK
+        let (pull, id, groups) = (job.pull, job.id, job.groups.clone());
+        if groups.is_empty()
+            || groups.len() > GROUPS_PER_BLOCK as usize
             || self.peers[at].serving.queue.len() >= MAX_QUEUED
         {
             return self.ban(from, DropReason::Greedy);
         }
-        let Some(len) = self.holdings.len_with(&id, first, end) else {
-            if !self.relay(at, pull, id, first..end) {
+        let Some(len) = self.holdings.len_with(&id, groups.start, groups.end) else {
+            if !self.relay(at, pull, id, groups) {
                 self.send(from, &Message::Gone { pull });
             }
             return;
@@ -248,17 +263,12 @@ impl Engine {
         if let Some(waits) = waits {
             self.send_away(waits);
         }
-        let groups = first..end;
+        job.len = len;
         let serving = &mut self.peers[at].serving;
         if serving.is_idle() {
             serving.moved_at = self.now;
         }
-        serving.queue.push_back(Job {
-            pull,
-            id,
-            len,
-            groups,
-        });
+        serving.takes(job);
         self.serve_all();
     }
 
@@ -379,9 +389,7 @@ impl Engine {
                 }
             }
             let serving = &mut peer.serving;
-            // Contents take turns as well: a small one does not wait for all of a large one.
-            let another = |job: &Job| Some(job.id) != serving.last;
-            let next = serving.queue.iter().position(another).unwrap_or_default();
+            let next = serving.next();
             let Some(job) = serving.queue.get_mut(next) else {
                 return;
             };

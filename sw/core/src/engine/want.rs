@@ -10,6 +10,8 @@ use crate::{
 
 /// Up to this length the first byte is what counts, and the last comes with it; in bytes.
 pub(super) const SMALL: u64 = 1 << 20;
+/// Of what its first byte may take, this part passes before it gets the first groups out of turn.
+const OPENS: u64 = 4;
 /// A page that leaves so much of what it was given unread is not waiting, in bytes.
 const UNREAD: u64 = BLOCK;
 
@@ -143,6 +145,18 @@ impl Want {
 
     pub(super) fn is_small(&self) -> bool {
         self.len <= SMALL
+    }
+
+    /// The network is spared: its first byte may take as long as its patience, and the network is asked
+    /// where it takes longer.
+    pub(super) fn is_spared(&self) -> bool {
+        self.whose == For::Us && self.is_small() && self.patience > 0 && self.patience < u32::MAX
+    }
+
+    /// Whether it has waited behind others for as long as it may.
+    pub(super) fn is_to_open(&self, now: u64) -> bool {
+        let waits = u64::from(self.patience) / OPENS;
+        self.is_spared() && !self.delivered && self.level.0 + waits <= now
     }
 
     /// The first group that is open and credited.

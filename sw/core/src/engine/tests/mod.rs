@@ -258,6 +258,21 @@ impl Swarm {
         self.input(who, input);
     }
 
+    /// All of something small, where the network is spared for so long.
+    fn want_spared(&mut self, who: usize, want: WantId, id: ContentId, len: u64, patience: u32) {
+        self.visitors[who].got.insert(want, (0, Vec::new(), None));
+        let input = Input::Want {
+            want,
+            id,
+            len,
+            bytes: 0..len,
+            credit: len,
+            patience,
+            plays: false,
+        };
+        self.input(who, input);
+    }
+
     fn input(&mut self, who: usize, input: Input) {
         if let Input::Want { want, id, .. } = input {
             self.visitors[who].asked.insert(want, id);

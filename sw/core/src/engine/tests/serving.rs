@@ -101,6 +101,21 @@ fn small_thing_does_not_wait_behind_a_deep_queue() {
 }
 
 #[test]
+fn image_that_would_be_late_is_sent_before_what_was_pulled_earlier() {
+    let mut swarm = server(2, 500, |_| {});
+    for n in 1..=2u8 {
+        let film = swarm.give(0, &noise(4_000_000, n));
+        swarm.want(1, n.into(), film, 4_000_000, 0..4_000_000);
+    }
+    swarm.run(2_000);
+    let image = noise(40_000, 3);
+    let id = swarm.give(0, &image);
+    swarm.want_spared(1, 3, id, 40_000, 800);
+    swarm.run(800);
+    assert!(swarm.got_all(1, 3, &image[..]));
+}
+
+#[test]
 fn rate_limit_is_kept() {
     let mut swarm = server(3, 0, |config| config.upload = 100_000);
     let bytes = noise(3_000_000, 1);

@@ -374,6 +374,7 @@ fn peer_that_pulls_more_than_anybody_needs_is_dropped() {
         id,
         first: 0,
         count: 17,
+        urgent: false,
     };
     let (peer, bytes) = (name(1), wire::encode(&pull));
     swarm.input(0, Input::Frame { peer, bytes });
@@ -415,4 +416,38 @@ fn dialled_peer_that_never_opens_is_given_up_and_more_are_asked_for() {
             .iter()
             .any(|o| matches!(o, Output::MorePeers { want: 8, .. }))
     );
+}
+
+#[test]
+fn images_behind_others_begin_before_the_network_would_be_asked() {
+    const PATIENCE: u32 = 1_500;
+    let mut swarm = Swarm::new(6);
+    let images: Vec<_> = (1..=12).map(|n| noise(430_000, n)).collect();
+    for who in 0..5 {
+        for image in &images {
+            swarm.give(who, image);
+        }
+        // 2.8 megabits a second.
+        swarm.visitors[who].up = 350;
+        for way in [(who, 5), (5, who)] {
+            swarm.delay.insert(way, 25);
+        }
+    }
+    let ids: Vec<_> = images.iter().map(|image| ContentId::of(image)).collect();
+    swarm.on_page(1, &[0, 1, 2, 3, 4, 5], &ids);
+    swarm.run(500);
+    for (want, id) in (1..).zip(&ids) {
+        swarm.want_spared(5, want, *id, 430_000, PATIENCE);
+    }
+    let all = |swarm: &Swarm, want| swarm.got_all(5, want, &images[want as usize - 1]);
+    swarm.run(700);
+    assert!(all(&swarm, 1), "whoever is first is not held up");
+    swarm.run(u64::from(PATIENCE) - 700);
+    for want in 1..=12 {
+        assert!(!swarm.got(5, want).0.is_empty(), "{want} has nothing yet");
+    }
+    swarm.run(1_800);
+    for want in 1..=12 {
+        assert!(all(&swarm, want), "{want} is not there");
+    }
 }
