@@ -150,7 +150,8 @@ impl Want {
     /// The network is spared: its first byte may take as long as its patience, and the network is asked
     /// where it takes longer.
     pub(super) fn is_spared(&self) -> bool {
-        self.whose == For::Us && self.is_small() && self.patience > 0 && self.patience < u32::MAX
+        let is_spared = self.patience > 0 && self.patience < u32::MAX;
+        self.whose == For::Us && is_spared && self.reader.is_none()
     }
 
     /// Whether it has waited behind others for as long as it may.

@@ -258,7 +258,7 @@ impl Swarm {
         self.input(who, input);
     }
 
-    /// All of something small, where the network is spared for so long.
+    /// All of a content, where the network is spared for so long.
     fn want_spared(&mut self, who: usize, want: WantId, id: ContentId, len: u64, patience: u32) {
         self.visitors[who].got.insert(want, (0, Vec::new(), None));
         let input = Input::Want {
