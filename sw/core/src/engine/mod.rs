@@ -55,7 +55,6 @@ use introductions::Via;
 use peers::{Lost, Peer};
 use pulse::Origin;
 use reader::Reader;
-use serving::Job;
 pub use serving::LOW_WATER;
 use shortage::Shortage;
 use survey::Inquiry;
@@ -326,14 +325,7 @@ impl Engine {
                 urgent,
             } => {
                 let groups = first..first.saturating_add(count);
-                let job = Job {
-                    pull,
-                    id,
-                    len: 0,
-                    groups,
-                    urgent,
-                };
-                self.pulled(from, job);
+                self.pulled(from, pull, id, groups, urgent);
             }
             Message::Stop { pull } => self.stopped(from, pull),
             Message::More { want } => self.introduce(from, want),

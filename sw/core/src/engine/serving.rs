@@ -61,14 +61,13 @@ pub(super) struct Serving {
 }
 
 /// A pull, or what is left of it.
-pub(super) struct Job {
-    pub(super) pull: u32,
-    pub(super) id: ContentId,
-    pub(super) groups: Range<u32>,
-    /// Of the whole content.
-    pub(super) len: u64,
-    /// It is before those that are not, which are of the same peer.
-    pub(super) urgent: bool,
+struct Job {
+    pull: u32,
+    id: ContentId,
+    len: u64,
+    groups: Range<u32>,
+    /// It is sent before the same peer's others that are not.
+    urgent: bool,
 }
 
 struct Reading {
@@ -235,9 +234,15 @@ impl Engine {
         self.send(from, &answer);
     }
 
-    pub(super) fn pulled(&mut self, from: &PeerId, mut job: Job) {
+    pub(super) fn pulled(
+        &mut self,
+        from: &PeerId,
+        pull: u32,
+        id: ContentId,
+        groups: Range<u32>,
+        urgent: bool,
+    ) {
         let Some(at) = self.at(from) else { return };
-        let (pull, id, groups) = (job.pull, job.id, job.groups.clone());
         if groups.is_empty()
             || groups.len() > GROUPS_PER_BLOCK as usize
             || self.peers[at].serving.queue.len() >= MAX_QUEUED
@@ -263,12 +268,17 @@ impl Engine {
         if let Some(waits) = waits {
             self.send_away(waits);
         }
-        job.len = len;
         let serving = &mut self.peers[at].serving;
         if serving.is_idle() {
             serving.moved_at = self.now;
         }
-        serving.takes(job);
+        serving.takes(Job {
+            pull,
+            id,
+            len,
+            groups,
+            urgent,
+        });
         self.serve_all();
     }
 
