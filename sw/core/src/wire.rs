@@ -164,6 +164,9 @@ pub enum Message {
         id: ContentId,
         /// Its whole length.
         len: u64,
+        /// Only peers of yours who hold this group of it.
+        #[serde(default)]
+        group: Option<u32>,
     },
     /// A peer of mine does.
     Found {

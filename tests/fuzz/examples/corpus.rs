@@ -75,6 +75,16 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
                 ask: 3,
                 id,
                 len: 90_000,
+                group: None,
+            },
+        ),
+        (
+            "seek_part",
+            Message::Seek {
+                ask: 3,
+                id,
+                len: 50_000_000,
+                group: Some(1_500),
             },
         ),
         (

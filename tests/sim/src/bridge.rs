@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fugitive_core::{
     content::ContentId,
     engine::{Config, DropReason, Engine, Input, Output},
+    manners::Limits,
 };
 use fugitive_signal::ToServer;
 use rand::SeedableRng;
@@ -39,6 +40,7 @@ impl World<'_> {
         if person.gives == Gives::Nothing || visitor.loads || self.log.up[who] >= cap {
             config.slots = 0;
         }
+        config.upload = Limits::default().upload;
         config.seed = mix(mix(self.seed, who as u64), visitor.since as u64);
         config
     }

@@ -77,6 +77,8 @@ pub struct Log {
     pub(crate) came: [u64; 2],
     /// Of it, from peers, by visitor.
     pub(crate) down: Vec<u64>,
+    /// By visitor, what came from the origin, and what of use from peers.
+    pub(crate) sources: Vec<[u64; 2]>,
     /// Of use, from peers of tier 1 and 2 and from the origin.
     pub(crate) useful: [u64; 3],
     /// What the origin sent, by why.
@@ -107,6 +109,7 @@ impl Log {
             up: vec![0; people],
             signalling: vec![0; people],
             down: vec![0; people],
+            sources: vec![[0; 2]; people],
             ..Self::default()
         }
     }
@@ -162,7 +165,8 @@ impl Log {
         self.came[0] += bytes;
     }
 
-    pub(crate) fn origin_sent(&mut self, _to: usize, bytes: u64) {
+    pub(crate) fn origin_sent(&mut self, to: usize, bytes: u64) {
+        self.sources[to][0] += bytes;
         self.came[1] += bytes;
     }
 
@@ -180,7 +184,8 @@ impl Log {
         }
     }
 
-    pub(crate) fn useful(&mut self, _to: usize, bytes: u64, source: usize) {
+    pub(crate) fn useful(&mut self, to: usize, bytes: u64, source: usize) {
+        self.sources[to][1] += bytes * u64::from(source != 2);
         self.useful[source] += bytes;
         let second = self.now / 1_000_000;
         self.timeline.entry(second).or_default()[usize::from(source == 2)] += bytes;

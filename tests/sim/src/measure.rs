@@ -55,6 +55,16 @@ pub struct Both {
     pub origin: Quantiles,
 }
 
+/// Of what came to those who mean well, the share that peers delivered.
+fn offload_honest(people: &[Person], log: &Log) -> f64 {
+    let honest = people.iter().zip(&log.sources);
+    let honest = honest.filter(|(person, _)| matches!(person.gives, Gives::All | Gives::Nothing));
+    let [origin, peers] = honest.fold([0, 0], |sum: [u64; 2], (_, came)| {
+        [sum[0] + came[0], sum[1] + came[1]]
+    });
+    peers as f64 / (origin + peers).max(1) as f64
+}
+
 /// What is printed as JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
@@ -75,6 +85,8 @@ pub struct Figures {
     /// Of all bytes that came over the network and of those that the origin sent in vain, the share
     /// that peers delivered.
     pub offload: f64,
+    /// The same of what came to those who neither pollute nor free-ride.
+    pub offload_honest: f64,
     /// By peers of ours.
     pub tier1: f64,
     /// By peers of peers.
@@ -214,6 +226,7 @@ impl Figures {
             requests: pairs.len(),
             bytes: together.useful.iter().sum(),
             offload,
+            offload_honest: offload_honest(people, together),
             tier1: together.useful[0] as f64 / total,
             tier2: together.useful[1] as f64 / total,
             of_bound: offload / bound.reachable.max(1e-9),

@@ -33,6 +33,10 @@ pub fn table(figures: &Figures) -> String {
         ),
     );
     row("offload", percent(figures.offload));
+    if figures.offload_honest != figures.offload {
+        let honest = percent(figures.offload_honest);
+        row("  of those who mean well", honest);
+    }
     row(
         "  by tier 1, tier 2",
         format!("{}, {}", percent(figures.tier1), percent(figures.tier2)),

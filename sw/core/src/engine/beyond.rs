@@ -13,7 +13,7 @@ use super::{
     answers::{Known, Say},
     peers::{Peer, Stage},
     pulse::{Bucket, GRACE},
-    want::{Asked, For, SMALL, Want},
+    want::{Asked, For, Want},
 };
 use crate::{
     content::{BLOCK, ContentId, group_bytes, group_count, groups_of},
@@ -89,6 +89,8 @@ pub(super) struct Errand {
     ask: u32,
     id: ContentId,
     len: u64,
+    /// It has to hold this group, and we don't count.
+    group: Option<u32>,
     asked: Vec<(u32, PeerId)>,
     until: u64,
 }
@@ -105,7 +107,12 @@ impl Engine {
     /// Asks peers to ask theirs. Says whether any is.
     pub(super) fn seek(&mut self, at: usize) -> bool {
         let (want, now) = (&self.wants[at], self.now);
-        if want.sought || want.whose != For::Us || want.len > SMALL && want.delivered {
+        // Where a peer has a part of it, it is the next part that is searched for.
+        let has_part = |peer: &Peer| matches!(peer.knows(&want.id, now), Known::Groups(_));
+        if want.sought
+            || want.whose != For::Us
+            || !want.is_small() && (want.delivered || self.peers.iter().any(has_part))
+        {
             return false;
         }
         // There and back twice before the first byte, and what comes of it must not be late.
@@ -147,7 +154,13 @@ impl Engine {
         self.unsure(at);
         for peer in able {
             let ask = self.number();
-            self.send(&peer, &Message::Seek { ask, id, len });
+            let seek = Message::Seek {
+                ask,
+                id,
+                len,
+                group: None,
+            };
+            self.send(&peer, &seek);
             let until = Some(now + time);
             self.wants[at].asked.push(Asked { ask, peer, until });
         }
@@ -156,7 +169,14 @@ impl Engine {
     }
 
     /// A peer wants us to look further than itself.
-    pub(super) fn sought(&mut self, from: &PeerId, ask: u32, id: ContentId, len: u64) {
+    pub(super) fn sought(
+        &mut self,
+        from: &PeerId,
+        ask: u32,
+        id: ContentId,
+        len: u64,
+        group: Option<u32>,
+    ) {
         let now = self.now;
         let Some(at) = self.at(from) else { return };
         let takes = self.peers[at]
@@ -166,7 +186,7 @@ impl Engine {
             return self.send(from, &Message::Lack { ask });
         }
         let groups = self.holdings.groups(&id);
-        if !groups.is_empty() {
+        if group.is_none() && !groups.is_empty() {
             return self.send(from, &Message::Have { ask, groups });
         }
         let mut errand = Errand {
@@ -174,10 +194,11 @@ impl Engine {
             ask,
             id,
             len,
+            group,
             asked: Vec::new(),
             until: now + ERRAND_TIME,
         };
-        if let Some(holder) = self.holder_for(from, &id) {
+        if let Some(holder) = self.holder_for(&errand) {
             return self.found(&errand, &holder);
         }
         let mut unknown: Vec<_> = self
@@ -187,7 +208,12 @@ impl Engine {
                 peer.id != *from
                     && peer.stage == Stage::Open
                     && peer.busy_until <= now
-                    && matches!(peer.knows(&id, now), Known::Unknown)
+                    && match peer.knows(&id, now) {
+                        Known::Unknown => true,
+                        // It may have come that far by now.
+                        Known::Groups(_) => group.is_some(),
+                        _ => false,
+                    }
             })
             .map(|peer| (peer.pulse.rtt() as u64, peer.id.clone()))
             .collect();
@@ -204,18 +230,20 @@ impl Engine {
         self.errands.push(errand);
     }
 
-    /// A peer of ours, but not this one, that is known to hold all of it.
-    fn holder_for(&self, asker: &PeerId, id: &ContentId) -> Option<PeerId> {
+    /// A peer of ours that is known to hold what is searched for.
+    fn holder_for(&mut self, errand: &Errand) -> Option<PeerId> {
         let now = self.now;
         let holds = |peer: &&Peer| {
-            let has = match peer.knows(id, now) {
-                Known::All => true,
-                Known::Groups(groups) => !groups.is_empty(),
-                _ => false,
-            };
-            has && peer.stage == Stage::Open && peer.busy_until <= now && peer.id != *asker
+            errand.is_met_by(&peer.knows(&errand.id, now))
+                && peer.stage == Stage::Open
+                && peer.busy_until <= now
+                && peer.id != errand.peer
         };
         let mut holders: Vec<_> = self.peers.iter().filter(holds).collect();
+        if errand.group.is_some() && !holders.is_empty() {
+            // They connect, and it is not to be the same one for all who ask.
+            return Some(holders[self.rng.usize(..holders.len())].id.clone());
+        }
         holders.sort_by_key(|peer| peer.finish_order());
         holders.first().map(|peer| peer.id.clone())
     }
@@ -255,19 +283,19 @@ impl Engine {
         };
         self.errands[at].asked.retain(|asked| !is_it(asked));
         let groups = groups.filter(|groups| !groups.is_empty());
-        let is_over = self.errands[at].asked.is_empty();
-        match groups {
-            Some(groups) => {
-                let errand = self.errands.remove(at);
-                self.remember(from, errand.id, Say::Holds(groups), FOUND_FOR);
-                self.found(&errand, from);
-            }
-            None if is_over => {
-                let errand = self.errands.remove(at);
-                let ask = errand.ask;
-                self.send(&errand.peer, &Message::Lack { ask });
-            }
-            None => {}
+        let is_met = groups.is_some_and(|groups| {
+            let errand = &self.errands[at];
+            let (id, is_met) = (errand.id, errand.is_met_by(&Known::Groups(&groups)));
+            self.remember(from, id, Say::Holds(groups), FOUND_FOR);
+            is_met
+        });
+        if is_met {
+            let errand = self.errands.remove(at);
+            self.found(&errand, from);
+        } else if self.errands[at].asked.is_empty() {
+            let errand = self.errands.remove(at);
+            let ask = errand.ask;
+            self.send(&errand.peer, &Message::Lack { ask });
         }
     }
 
@@ -303,6 +331,11 @@ impl Engine {
 
     /// A peer of ours found somebody who has it.
     pub(super) fn found_by(&mut self, from: &PeerId, ask: u32, holder: Option<String>) {
+        if let Some(holder) = &holder
+            && self.part_found(from, ask, holder)
+        {
+            return;
+        }
         self.seeks.ended(true);
         let Some(holder) = holder else {
             return self.relays(from, ask);
@@ -399,6 +432,17 @@ impl Engine {
     pub(super) fn beyond_due(&self) -> u64 {
         let due = self.errands.iter().map(|errand| errand.until).min();
         due.unwrap_or(u64::MAX)
+    }
+}
+
+impl Errand {
+    fn is_met_by(&self, known: &Known) -> bool {
+        match (self.group, known) {
+            (Some(group), _) => known.run_from(group, self.len).is_some(),
+            (None, Known::All) => true,
+            (None, Known::Groups(groups)) => !groups.is_empty(),
+            _ => false,
+        }
     }
 }
 

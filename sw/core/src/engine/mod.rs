@@ -26,6 +26,7 @@ mod framing;
 mod holdings;
 mod introductions;
 mod onward;
+mod parts;
 mod peers;
 mod pulling;
 mod pulse;
@@ -52,6 +53,7 @@ pub use events::{Config, DropReason, FailReason, Input, Output, PeerId, Read, To
 use filter::Context;
 use holdings::Holdings;
 use introductions::Via;
+use parts::Search;
 use peers::{Lost, Peer};
 use pulse::Origin;
 use reader::Reader;
@@ -94,6 +96,7 @@ pub struct Engine {
     found: Vec<Found>,
     vias: Vec<Via>,
     seeks: Seeks,
+    searches: Vec<Search>,
     /// When peers are asked for what the page will need.
     survey_at: u64,
     inquiries: Vec<Inquiry>,
@@ -140,6 +143,7 @@ impl Engine {
             found: Vec::new(),
             vias: Vec::new(),
             seeks: Seeks::new(now),
+            searches: Vec::new(),
             survey_at: u64::MAX,
             inquiries: Vec::new(),
             shortage: Shortage::default(),
@@ -316,7 +320,12 @@ impl Engine {
                 part,
                 near,
             } => self.these(from, ask, &held, &part, &near),
-            Message::Seek { ask, id, len } => self.sought(from, ask, id, len),
+            Message::Seek {
+                ask,
+                id,
+                len,
+                group,
+            } => self.sought(from, ask, id, len, group),
             Message::Pull {
                 pull,
                 id,

@@ -60,6 +60,11 @@ impl Reader {
         self.told > 0.0
     }
 
+    /// It has, or had, as much ahead as it wants.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.first.is_some()
+    }
+
     /// It goes on elsewhere.
     pub(super) fn turns_to(self, now: u64, at: u64) -> Self {
         Self {

@@ -12,7 +12,7 @@ use super::{
     holdings::{Held, MAX_WATCHED, Watch},
     peers::Peer,
     pulse::Bucket,
-    want::{For, SMALL},
+    want::{SMALL, Want},
 };
 use crate::{
     content::{ContentId, GROUP, GROUPS_PER_BLOCK},
@@ -148,7 +148,7 @@ impl Engine {
     /// What the way up may carry now: bytes a second, 0 is no limit.
     fn limit(&self) -> u64 {
         let limit = self.config.upload;
-        let is_wanted = self.wants.iter().any(|want| want.whose == For::Us);
+        let is_wanted = self.wants.iter().any(Want::is_awaited);
         if is_wanted {
             limit.div_ceil(YIELD)
         } else {

@@ -120,6 +120,7 @@ impl Engine {
             self.shortage.look_at = self.shortage.look_at.min(at);
             // Who has all of it has this too.
             self.find_holders(id, len);
+            self.search_part(id, len, group);
         }
     }
 

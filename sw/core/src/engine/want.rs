@@ -143,6 +143,11 @@ impl Want {
         matches!(self.whose, For::Later | For::Next { .. })
     }
 
+    /// Somebody waits for it: a player that has seconds ahead does not.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.whose == For::Us && !self.reader.is_some_and(|reader| reader.is_ahead())
+    }
+
     pub(super) fn is_small(&self) -> bool {
         self.len <= SMALL
     }

@@ -12,18 +12,8 @@ const SLOW: Input = Input::Origin {
 
 /// Visitor 1 plays it from here, up to there.
 fn play(swarm: &mut Swarm, want: WantId, id: ContentId, bytes: Range<u64>) {
-    let got = (bytes.start, Vec::new(), None);
-    swarm.visitors[1].got.insert(want, got);
-    let input = Input::Want {
-        want,
-        id,
-        len: LEN,
-        credit: bytes.start + AHEAD,
-        bytes,
-        patience: 0,
-        plays: true,
-    };
-    swarm.input(1, input);
+    let credit = bytes.start + AHEAD;
+    swarm.play(1, want, (id, LEN), bytes, credit, 0);
 }
 
 /// That it was sent once, up to a group.

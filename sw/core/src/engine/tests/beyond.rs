@@ -103,7 +103,13 @@ fn searches_for_one_peer_are_limited() {
     let mut swarm = row(3);
     for ask in 0..100 {
         let id = ContentId::of(&[ask as u8]);
-        swarm.says(0, 1, &Message::Seek { ask, id, len: 7 });
+        let seek = Message::Seek {
+            ask,
+            id,
+            len: 7,
+            group: None,
+        };
+        swarm.says(0, 1, &seek);
     }
     assert_eq!(swarm.said(1, "ask"), 8);
     swarm.run(3_000);

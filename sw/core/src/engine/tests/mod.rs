@@ -6,6 +6,7 @@ mod beyond;
 mod connections;
 mod directory;
 mod finding;
+mod parts;
 mod playing;
 mod property;
 mod serving;
@@ -254,6 +255,30 @@ impl Swarm {
             bytes,
             patience,
             plays: false,
+        };
+        self.input(who, input);
+    }
+
+    /// Plays these bytes, of which this is the first credit; the network helps after so long.
+    fn play(
+        &mut self,
+        who: usize,
+        want: WantId,
+        (id, len): (ContentId, u64),
+        bytes: Range<u64>,
+        credit: u64,
+        patience: u32,
+    ) {
+        let got = (bytes.start, Vec::new(), None);
+        self.visitors[who].got.insert(want, got);
+        let input = Input::Want {
+            want,
+            id,
+            len,
+            bytes,
+            credit,
+            patience,
+            plays: true,
         };
         self.input(who, input);
     }

@@ -63,18 +63,7 @@ impl Player {
         self.want += 1;
         let (want, start) = (self.want, self.read);
         let bytes = start..LEN.min(start + PART);
-        let got = &mut swarm.visitors[1].got;
-        got.insert(want, (start, Vec::new(), None));
-        let input = Input::Want {
-            want,
-            id,
-            len: LEN,
-            bytes,
-            credit: start + AHEAD,
-            patience: 0,
-            plays: true,
-        };
-        swarm.input(1, input);
+        swarm.play(1, want, (id, LEN), bytes, start + AHEAD, 0);
     }
 
     /// Plays for so long.
