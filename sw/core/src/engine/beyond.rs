@@ -153,19 +153,31 @@ impl Engine {
         seeks.lately.push((id, now + SOUGHT_FOR));
         self.unsure(at);
         for peer in able {
-            let ask = self.number();
-            let seek = Message::Seek {
-                ask,
-                id,
-                len,
-                group: None,
-            };
-            self.send(&peer, &seek);
+            let ask = self.send_seek(&peer, id, len, None);
             let until = Some(now + time);
             self.wants[at].asked.push(Asked { ask, peer, until });
         }
         self.wants[at].sought = true;
         true
+    }
+
+    /// Asks a peer to look further than itself. Says under which number.
+    pub(super) fn send_seek(
+        &mut self,
+        to: &PeerId,
+        id: ContentId,
+        len: u64,
+        group: Option<u32>,
+    ) -> u32 {
+        let ask = self.number();
+        let seek = Message::Seek {
+            ask,
+            id,
+            len,
+            group,
+        };
+        self.send(to, &seek);
+        ask
     }
 
     /// A peer wants us to look further than itself.

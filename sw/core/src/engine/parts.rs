@@ -8,7 +8,7 @@ use super::{
     Engine, PeerId,
     peers::{Peer, Stage},
 };
-use crate::{content::ContentId, wire::Message};
+use crate::content::ContentId;
 
 /// Peers that are asked at once.
 const ASKED: usize = 4;
@@ -43,18 +43,8 @@ impl Engine {
         }
         self.rng.shuffle(&mut able);
         able.truncate(ASKED);
-        let mut asked = Vec::new();
-        for peer in able {
-            let ask = self.number();
-            let seek = Message::Seek {
-                ask,
-                id,
-                len,
-                group: Some(group),
-            };
-            self.send(&peer, &seek);
-            asked.push((ask, peer));
-        }
+        let seek = |peer: PeerId| (self.send_seek(&peer, id, len, Some(group)), peer);
+        let asked = able.into_iter().map(seek).collect();
         let wait = last.map_or(FIRST_WAIT, |at| self.searches.remove(at).wait);
         if self.searches.len() >= MAX_SEARCHES {
             self.searches.remove(0);

@@ -60,11 +60,6 @@ impl Reader {
         self.told > 0.0
     }
 
-    /// It has, or had, as much ahead as it wants.
-    pub(super) fn is_ahead(&self) -> bool {
-        self.first.is_some()
-    }
-
     /// It goes on elsewhere.
     pub(super) fn turns_to(self, now: u64, at: u64) -> Self {
         Self {
@@ -120,6 +115,12 @@ impl Reader {
         since as f64 + left / self.pace(network)
     }
 
+    /// Whether it has enough ahead not to wait for this byte, for all that is known.
+    pub(super) fn is_ahead(&self, now: u64, byte: u64, network: f64) -> bool {
+        let in_time = |most| now as f64 <= self.reads_at(byte, network) + most;
+        self.spares().is_some_and(in_time)
+    }
+
     /// For how long it goes on with what it may do without of what it has ahead, in milliseconds, if
     /// that is known.
     pub(super) fn spares(&self) -> Option<f64> {
@@ -159,6 +160,14 @@ mod tests {
             (spares - 2_000_000.0 / 300.0 / 2.0).abs() < 1e-6,
             "{spares}"
         );
+    }
+
+    #[test]
+    fn who_has_used_up_half_of_it_waits() {
+        let byte = 3_400_000;
+        assert!(player().is_ahead(8_000, byte, 5_000.0));
+        assert!(!player().is_ahead(8_400, byte, 5_000.0));
+        assert!(!Reader::new(1_000, byte).is_ahead(1_000, byte, 5_000.0));
     }
 
     #[test]

@@ -148,8 +148,9 @@ impl Engine {
     /// What the way up may carry now: bytes a second, 0 is no limit.
     fn limit(&self) -> u64 {
         let limit = self.config.upload;
-        let is_wanted = self.wants.iter().any(Want::is_awaited);
-        if is_wanted {
+        let network = self.network().rate;
+        let is_awaited = |want: &Want| want.is_awaited(self.now, network);
+        if self.wants.iter().any(is_awaited) {
             limit.div_ceil(YIELD)
         } else {
             limit

@@ -144,8 +144,9 @@ impl Want {
     }
 
     /// Somebody waits for it: a player that has seconds ahead does not.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.whose == For::Us && !self.reader.is_some_and(|reader| reader.is_ahead())
+    pub(super) fn is_awaited(&self, now: u64, network: f64) -> bool {
+        let is_ahead = |reader: Reader| reader.is_ahead(now, self.at, network);
+        self.whose == For::Us && !self.reader.is_some_and(is_ahead)
     }
 
     pub(super) fn is_small(&self) -> bool {

@@ -239,24 +239,12 @@ impl Swarm {
 
     /// Where a test does not say how quick the network is, there is none.
     fn want(&mut self, who: usize, want: WantId, id: ContentId, len: u64, bytes: Range<u64>) {
-        let start = bytes.start;
-        self.visitors[who]
-            .got
-            .insert(want, (start, Vec::new(), None));
         let patience = match self.visitors[who].engine.origin {
             Some(_) => 0,
             None => u32::MAX,
         };
-        let input = Input::Want {
-            want,
-            id,
-            len,
-            credit: bytes.end,
-            bytes,
-            patience,
-            plays: false,
-        };
-        self.input(who, input);
+        let credit = bytes.end;
+        self.wants(who, want, (id, len), (bytes, credit), patience, false);
     }
 
     /// Plays these bytes, of which this is the first credit; the network helps after so long.
@@ -264,10 +252,27 @@ impl Swarm {
         &mut self,
         who: usize,
         want: WantId,
-        (id, len): (ContentId, u64),
+        film: (ContentId, u64),
         bytes: Range<u64>,
         credit: u64,
         patience: u32,
+    ) {
+        self.wants(who, want, film, (bytes, credit), patience, true);
+    }
+
+    /// All of a content, where the network is spared for so long.
+    fn want_spared(&mut self, who: usize, want: WantId, id: ContentId, len: u64, patience: u32) {
+        self.wants(who, want, (id, len), (0..len, len), patience, false);
+    }
+
+    fn wants(
+        &mut self,
+        who: usize,
+        want: WantId,
+        (id, len): (ContentId, u64),
+        (bytes, credit): (Range<u64>, u64),
+        patience: u32,
+        plays: bool,
     ) {
         let got = (bytes.start, Vec::new(), None);
         self.visitors[who].got.insert(want, got);
@@ -278,22 +283,7 @@ impl Swarm {
             bytes,
             credit,
             patience,
-            plays: true,
-        };
-        self.input(who, input);
-    }
-
-    /// All of a content, where the network is spared for so long.
-    fn want_spared(&mut self, who: usize, want: WantId, id: ContentId, len: u64, patience: u32) {
-        self.visitors[who].got.insert(want, (0, Vec::new(), None));
-        let input = Input::Want {
-            want,
-            id,
-            len,
-            bytes: 0..len,
-            credit: len,
-            patience,
-            plays: false,
+            plays,
         };
         self.input(who, input);
     }

@@ -180,6 +180,26 @@ fn where_nobody_has_the_next_bytes_the_want_goes_on_and_peers_who_come_to_have_t
 }
 
 #[test]
+fn player_that_has_seconds_ahead_does_not_make_others_wait() {
+    let (mut swarm, _, id) = film(2_000);
+    let upload = 400_000;
+    let config = Config {
+        upload,
+        ..Config::default()
+    };
+    swarm.input(1, Input::Configure { config });
+    let bytes = noise(6_000_000, 2);
+    let other = swarm.give(1, &bytes);
+    let mut player = Player::new(&mut swarm, id);
+    player.plays(&mut swarm, id, 4_000);
+    swarm.want(0, 1, other, 6_000_000, 0..6_000_000);
+    let sent = |swarm: &Swarm| swarm.visitors[1].engine.totals().sent;
+    player.plays(&mut swarm, id, 10_000);
+    assert!(sent(&swarm) > 8 * upload, "{}", sent(&swarm));
+    assert_eq!(player.stood, 0);
+}
+
+#[test]
 fn what_follows_a_part_is_there_when_it_is_asked_for() {
     let (mut swarm, film, id) = film(2_000);
     let mut player = Player::new(&mut swarm, id);

@@ -163,29 +163,6 @@ fn while_the_page_itself_waits_others_get_a_quarter() {
 }
 
 #[test]
-fn player_that_has_seconds_ahead_does_not_make_others_wait() {
-    let mut swarm = server(2, 0, |config| config.upload = 400_000);
-    let bytes = noise(6_000_000, 1);
-    let id = swarm.give(0, &bytes);
-    let (len, read) = (20_000_000, 1_000_000);
-    let film = (ContentId::of(b"film"), len);
-    let credit = read + crate::port::AHEAD;
-    swarm.play(0, 7, film, 0..4_000_000, credit, 20_000);
-    swarm.want(1, 1, id, 6_000_000, 0..6_000_000);
-    swarm.run(4_000);
-    let sent = |swarm: &Swarm| swarm.visitors[0].engine.totals().sent;
-    let before = sent(&swarm);
-    assert!(before < 700_000, "{before}");
-    // It has read what it wants for now, and leaves some unread.
-    let want = &mut swarm.visitors[0].engine.wants[0];
-    let mut reader = want.reader.unwrap();
-    assert!(!reader.reads(4_000, read, true) && reader.reads(5_000, read, true));
-    want.reader = Some(reader);
-    swarm.run(4_000);
-    assert!(sent(&swarm) - before > 1_200_000, "{}", sent(&swarm));
-}
-
-#[test]
 fn who_stops_serving_in_the_middle_says_so_and_sends_no_more() {
     let mut swarm = server(3, 500, |_| {});
     let bytes = noise(8_000_000, 1);
